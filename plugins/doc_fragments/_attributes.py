@@ -1,0 +1,42 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  platform:
+    description: Target OS or OS families that can be operated against.
+    support: full
+    platforms: posix
+"""
+
+    CHANGE = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Predicts what would change and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows what changes, or would change in check mode.
+    support: full
+"""
+
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Predicts what would change and writes nothing.
+    support: full
+    details:
+      - This module only reads.
+  diff_mode:
+    description: Shows what changes, or would change in check mode.
+    support: N/A
+    details:
+      - This module only reads.
+"""

@@ -1,0 +1,182 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Binding PCI functions to drivers, VFs to `vfio-pci` above all.
+
+`driver_override` and `drivers_probe` name one driver for one function. `new_id` would give every
+function of the same kind to the driver, and `bind` is refused for a VF while its PF has
+`sriov_drivers_autoprobe` 0. `drivers_probe` reports success also where no driver took the
+function, so the result is read back.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _pci, _usage
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+_DRIVERS = "/sys/bus/pci/drivers"
+_PROBE = "/sys/bus/pci/drivers_probe"
+_BIND_SECONDS = 30
+
+# VFIO gives a group to a process only while none of its members has a driver that could use the
+# group's memory access; these have none of their own (drivers/vfio/vfio_main.c, vfio.rst).
+_VIABLE = (None, "pci-stub", "pcieport")
+
+
+class Wanted(t.NamedTuple):
+    """The function at *address* with *driver*, or with none where that is `None`."""
+
+    address: str
+    driver: str | None
+
+
+class Change(t.NamedTuple):
+    """A function whose driver or override differs from what is wanted."""
+
+    address: str
+    before: str | None
+    after: str | None
+    override: str | None
+
+
+def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Wanted]:
+    """What *items* ask for, each with `driver` and either `address` or `pf` and `vf`.
+
+    Raises `SriovError` with all VFs that are not there.
+    """
+    pfs: dict[str, _pci.PF] = {}
+    problems = []
+    wanted = []
+    for item in items:
+        address = item.get("address")
+        try:
+            if address is None:
+                name, vf = item["pf"], item["vf"]
+                if name not in pfs:
+                    pfs[name] = _pci.find_pf(host, name)
+                pf = pfs[name]
+                if not 0 <= vf < len(pf.vfs):
+                    raise SriovError(
+                        f"PF {name} ({pf.address}) has no VF {vf}: it has {len(pf.vfs)} VFs; "
+                        "create them with mergetb.sriov.numvfs"
+                    )
+                address = pf.vfs[vf]
+        except SriovError as error:
+            problems.append(str(error))
+        else:
+            wanted.append(Wanted(address.lower(), item.get("driver") or None))
+    if problems:
+        raise SriovError("; ".join(problems))
+    return wanted
+
+
+def plan(devices: t.Sequence[_pci.Device], wanted: t.Sequence[Wanted]) -> list[Change]:
+    """What differs between *devices* and *wanted*, which name the same functions in one order."""
+    return [
+        Change(device.address, device.driver, item.driver, device.driver_override)
+        for device, item in zip(devices, wanted)
+        if device.driver != item.driver or (device.driver_override and not item.driver)
+    ]
+
+
+def check(host: Host, wanted: t.Sequence[Wanted]) -> None:
+    """Raise `SriovError` with all that stands against *wanted*.
+
+    That is a function or driver that is not there, one function listed twice, and, for VFIO, an
+    IOMMU that is off or a group with members that somebody else could use.
+    """
+    problems = []
+    addresses = [item.address for item in wanted]
+    problems += [
+        f"{address} is listed twice"
+        for address in sorted(set(addresses))
+        if addresses.count(address) > 1
+    ]
+    for driver in sorted({item.driver for item in wanted if item.driver}):
+        if not _plain_name(driver) or not host.exists(f"{_DRIVERS}/{driver}"):
+            problems.append(
+                f"the driver {driver!r} is not loaded: load its module (modprobe {driver}), or "
+                "check its name"
+            )
+    to_vfio = [item.address for item in wanted if "vfio" in (item.driver or "")]
+    problems += _group_problems(host, to_vfio)
+    if problems:
+        raise SriovError("; ".join(problems))
+
+
+def _plain_name(driver: str) -> bool:
+    return os.path.basename(driver) == driver and driver not in (".", "..")
+
+
+def _group_problems(host: Host, addresses: t.Sequence[str]) -> t.Iterator[str]:
+    group_of = {
+        address: host.link(f"{_pci.DEVICES}/{address}/iommu_group") for address in addresses
+    }
+    for address, group in group_of.items():
+        if group is None:
+            yield (
+                f"{address} is in no IOMMU group: enable the IOMMU in the firmware setup and on "
+                "the kernel command line (role mergetb.sriov.iommu)"
+            )
+    for group in dict.fromkeys(group for group in group_of.values() if group is not None):
+        blocking = [
+            f"{member} ({driver})"
+            for member in _pci.group_members(host, group)
+            if member not in group_of
+            for driver in [host.link(f"{_pci.DEVICES}/{member}/driver")]
+            if driver not in _VIABLE and "vfio" not in (driver or "")
+        ]
+        if blocking:
+            members = ", ".join(address for address, own in group_of.items() if own == group)
+            yield (
+                f"{members} cannot be given to a guest: {', '.join(blocking)} in the same IOMMU "
+                f"group {group} stay with their drivers. Unbind them too, or put the card into a "
+                "slot whose upstream port has ACS"
+            )
+
+
+def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
+    """Raise `SriovError` where one of *changes* takes a function from somebody who uses it."""
+    leaving = [item.address for item in changes if item.before not in (None, item.after)]
+    problems = [
+        f"{address}: {text}"
+        for address, texts in _usage.holders(host, leaving).items()
+        for text in texts
+    ]
+    if problems:
+        raise SriovError(f"in use: {'; '.join(problems)}. End that use first, or set force")
+
+
+def apply(host: Host, changes: t.Iterable[Change]) -> None:
+    """Make *changes* and read each back; raises `SriovError` at the first that fails."""
+    for item in changes:
+        base = f"{_pci.DEVICES}/{item.address}"
+        try:
+            if item.override != item.after:
+                host.write(f"{base}/driver_override", f"{item.after or ''}\n")
+            if item.before not in (None, item.after):
+                host.write(f"{base}/driver/unbind", item.address)
+            if item.after not in (None, item.before):
+                host.write(_PROBE, item.address)
+        except OSError as error:
+            raise SriovError(
+                f"{item.address}: driver {item.after or 'none'} could not be set: "
+                f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
+            ) from error
+        _verify(host, item)
+
+
+def _verify(host: Host, item: Change) -> None:
+    path = f"{_pci.DEVICES}/{item.address}/driver"
+    if not host.wait_for(lambda: host.link(path) == item.after, seconds=_BIND_SECONDS):
+        raise SriovError(
+            f"{item.address}: its driver is {host.link(path) or 'none'} {_BIND_SECONDS} s after "
+            f"{item.after or 'none'} was asked for; see the kernel's log"
+        )

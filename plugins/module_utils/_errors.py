@@ -1,0 +1,11 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one error that the collection's modules turn into a failure."""
+
+from __future__ import annotations
+
+
+class SriovError(Exception):
+    """Something that an operator can mend; its text names the element, the cause and the remedy."""

@@ -1,0 +1,29 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the `main()` of every module does."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+
+def run_module(
+    run: t.Callable[..., dict[str, t.Any]], argument_spec: dict[str, t.Any], **options: t.Any
+) -> t.NoReturn:
+    """Answer with what `run(params, check_mode=...)` returns, or with why it could not be done.
+
+    *options* are those of `AnsibleModule`.
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **options)
+    try:
+        result = run(module.params, check_mode=module.check_mode)
+    except SriovError as error:
+        module.fail_json(msg=str(error))
+    except PermissionError as error:
+        module.fail_json(msg=f"{error}: this takes root; connect as root, or set become")
+    module.exit_json(**result)

@@ -1,0 +1,261 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PCI devices, PFs and VFs as sysfs and the PCI configuration space show them.
+
+Sources: Documentation/ABI/testing/sysfs-bus-pci of the Linux kernel for the files;
+include/uapi/linux/pci_regs.h for the layout of the configuration space.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+DEVICES = "/sys/bus/pci/devices"
+
+_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# devlink's port names: p0 is a physical port, pf0vf1 and pf0sf8 are representors.
+_REPRESENTOR = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
+
+_EXTENDED_OFFSET = 0x100
+_EXTENDED_AER = 0x01
+_EXTENDED_ACS = 0x0D
+_EXTENDED_ARI = 0x0E
+_EXTENDED_SRIOV = 0x10
+_SRIOV_TOTAL_VFS = 0x0E
+
+
+class Device(t.NamedTuple):
+    """A PCI function; identifiers are hexadecimal text such as `0x8086`."""
+
+    address: str
+    vendor: str
+    device: str
+    device_class: str
+    driver: str | None
+    driver_override: str | None
+    iommu_group: str | None
+    numa_node: int | None
+    physfn: str | None
+
+
+class Capabilities(t.NamedTuple):
+    """What the extended configuration space announces.
+
+    *extended* is false where only its first 256 bytes could be read; then the rest is unknown and
+    shown as absent.
+    """
+
+    extended: bool
+    sriov: bool
+    total_vfs: int | None
+    acs: bool
+    aer: bool
+    ari: bool
+
+
+class PF(t.NamedTuple):
+    """A physical function: its identity, its VF counts, and its VFs' addresses in index order.
+
+    *numvfs* and *totalvfs* are `None` where the kernel offers no SR-IOV for the device.
+    """
+
+    address: str
+    interface: str | None
+    mac: str | None
+    driver: str | None
+    numvfs: int | None
+    totalvfs: int | None
+    autoprobe: bool | None
+    vfs: tuple[str, ...]
+
+
+def devices(host: Host) -> list[str]:
+    """The addresses of all PCI functions."""
+    return host.names(DEVICES)
+
+
+def read_device(host: Host, address: str) -> Device:
+    """One PCI function; raises `SriovError` where there is none at *address*."""
+    base = f"{DEVICES}/{address}"
+    vendor = host.read(f"{base}/vendor") if _ADDRESS.fullmatch(address) else None
+    if vendor is None:
+        raise SriovError(f"there is no PCI device {address} on this host")
+    node = host.read(f"{base}/numa_node")
+    override = host.read(f"{base}/driver_override")
+    return Device(
+        address=address,
+        vendor=vendor,
+        device=host.read(f"{base}/device") or "",
+        device_class=host.read(f"{base}/class") or "",
+        driver=host.link(f"{base}/driver"),
+        driver_override=None if override in (None, "", "(null)") else override,
+        iommu_group=host.link(f"{base}/iommu_group"),
+        # The kernel writes -1 where the firmware names no node.
+        numa_node=None if node in (None, "-1") else int(node),
+        physfn=host.link(f"{base}/physfn"),
+    )
+
+
+def capabilities(config: bytes) -> Capabilities:
+    """The capabilities that the configuration space *config* (up to 4096 bytes) lists."""
+    found: dict[int, int] = {}
+    visited: set[int] = set()
+    offset = _EXTENDED_OFFSET
+    while offset and offset + 4 <= len(config) and offset not in visited:
+        visited.add(offset)
+        (header,) = struct.unpack_from("<I", config, offset)
+        if header in (0, 0xFFFFFFFF):
+            break
+        found.setdefault(header & 0xFFFF, offset)
+        offset = header >> 20 & 0xFFC
+    total_vfs = None
+    if _EXTENDED_SRIOV in found:
+        field = found[_EXTENDED_SRIOV] + _SRIOV_TOTAL_VFS
+        if field + 2 <= len(config):
+            (total_vfs,) = struct.unpack_from("<H", config, field)
+    return Capabilities(
+        extended=len(config) > _EXTENDED_OFFSET,
+        sriov=_EXTENDED_SRIOV in found,
+        total_vfs=total_vfs,
+        acs=_EXTENDED_ACS in found,
+        aer=_EXTENDED_AER in found,
+        ari=_EXTENDED_ARI in found,
+    )
+
+
+def read_capabilities(host: Host, address: str) -> Capabilities:
+    return capabilities(host.read_bytes(f"{DEVICES}/{address}/config") or b"")
+
+
+def upstream(host: Host, address: str) -> str | None:
+    """The address of the bridge or port that *address* hangs under; `None` at a root bus."""
+    target = host.target(f"{DEVICES}/{address}") or ""
+    parent = target.split("/")[-2:-1]
+    return parent[0] if parent and _ADDRESS.fullmatch(parent[0]) else None
+
+
+def group_members(host: Host, group: str) -> list[str]:
+    """The addresses of the devices in an IOMMU group."""
+    return host.names(f"/sys/kernel/iommu_groups/{group}/devices")
+
+
+def interfaces(host: Host, address: str) -> list[str]:
+    """The network interfaces of a PCI function in this network namespace, the first port first.
+
+    Representors of VFs, which hang under the PF since Linux 5.8, are left out.
+    """
+    base = f"{DEVICES}/{address}/net"
+
+    def port(name: str) -> tuple[int, str]:
+        return int(host.read(f"{base}/{name}/dev_port") or 0), name
+
+    return sorted(
+        (
+            name
+            for name in host.names(base)
+            if not _REPRESENTOR.fullmatch(_port_name(host, f"{base}/{name}"))
+        ),
+        key=port,
+    )
+
+
+def _port_name(host: Host, interface: str) -> str:
+    try:
+        return host.read(f"{interface}/phys_port_name") or ""
+    except OSError:  # EOPNOTSUPP: the driver has no port names
+        return ""
+
+
+def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
+    """The addresses of the VFs of a PF, from its `virtfnN` links, in index order."""
+    base = f"{DEVICES}/{address}"
+    links = sorted(
+        (int(name[len("virtfn") :]), name)
+        for name in host.names(base)
+        if re.fullmatch(r"virtfn\d+", name)
+    )
+    return tuple(host.link(f"{base}/{name}") or "" for _index, name in links)
+
+
+def read_pf(host: Host, address: str) -> PF:
+    """The physical function at *address*; raises `SriovError` where there is no such device."""
+    base = f"{DEVICES}/{address}"
+    device = read_device(host, address)
+    interface = next(iter(interfaces(host, address)), None)
+    mac = None
+    if interface is not None:
+        mac = next(
+            (link.permanent_mac for link in host.netlink.links() if link.name == interface), None
+        )
+    numvfs = host.read(f"{base}/sriov_numvfs")
+    totalvfs = host.read(f"{base}/sriov_totalvfs")
+    autoprobe = host.read(f"{base}/sriov_drivers_autoprobe")
+    return PF(
+        address=address,
+        interface=interface,
+        mac=mac,
+        driver=device.driver,
+        numvfs=None if numvfs is None else int(numvfs),
+        totalvfs=None if totalvfs is None else int(totalvfs),
+        autoprobe=None if autoprobe is None else autoprobe == "1",
+        vfs=vf_addresses(host, address),
+    )
+
+
+def all_pfs(host: Host) -> list[PF]:
+    """Every function that the kernel offers SR-IOV for, in the order of addresses."""
+    return [
+        read_pf(host, address)
+        for address in devices(host)
+        if host.exists(f"{DEVICES}/{address}/sriov_totalvfs")
+    ]
+
+
+def find_pf(host: Host, selector: str) -> PF:
+    """The PF that *selector* names: a PCI address, a permanent MAC, or an interface name.
+
+    Raises `SriovError` where it names nothing, a VF, or something that is not on PCI.
+    """
+    wanted = selector.strip().lower()
+    if _ADDRESS.fullmatch(wanted):
+        address = wanted
+    else:
+        address = _address_of_interface(host, selector.strip(), wanted)
+    if host.exists(f"{DEVICES}/{address}/physfn"):
+        raise SriovError(f"{selector} is a VF ({address}), not a PF: name the PF it belongs to")
+    return read_pf(host, address)
+
+
+def _address_of_interface(host: Host, name: str, mac: str) -> str:
+    links = host.netlink.links()
+    if _MAC.fullmatch(mac):
+        # A VLAN or bond over the PF shows the PF's MAC as its own but has no permanent one.
+        names = [link.name for link in links if link.permanent_mac == mac]
+    else:
+        names = [link.name for link in links if link.name == name]
+    addresses = {
+        address
+        for address in (host.link(f"/sys/class/net/{name}/device") for name in names)
+        if address is not None and host.exists(f"{DEVICES}/{address}")
+    }
+    if not addresses:
+        known = ", ".join(
+            f"{link.name} {link.permanent_mac}" for link in links if link.permanent_mac
+        )
+        raise SriovError(
+            f"no network interface of this host is {name!r} (by name or permanent MAC); "
+            f"it has: {known or 'none with a permanent MAC'}"
+        )
+    if len(addresses) > 1:
+        raise SriovError(f"{name} is the MAC of several devices: {', '.join(sorted(addresses))}")
+    return addresses.pop()

@@ -1,0 +1,119 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who uses a VF: the proof that one may be unbound, reset or destroyed."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+
+def holders(
+    host: Host, addresses: t.Collection[str], *, mzid: str | None = None
+) -> dict[str, list[str]]:
+    """Who uses the PCI functions *addresses*, as text, by address; unused ones are left out.
+
+    A materialization uses its VFs also before its guests run; that of the id *mzid* does not count.
+    Raises `SriovError` where the use cannot be told.
+    """
+    found: dict[str, list[str]] = {}
+    if addresses:
+        for address, text in _claims(host, mzid):
+            if address in addresses:
+                found.setdefault(address, []).append(text)
+    handles: dict[str, list[str]] = {}
+    for address in addresses:
+        device = _pci.read_device(host, address)
+        if device.driver is None:
+            continue
+        paths = _vfio_paths(host, device)
+        for path in paths:
+            handles.setdefault(path, []).append(address)
+        if not paths:
+            found.setdefault(address, []).extend(_kernel_use(host, device))
+    if handles:
+        for path, process in _open_files(host, handles):
+            for address in handles[path]:
+                found.setdefault(address, []).append(f"{process} has {path} open")
+    return {address: texts for address, texts in found.items() if texts}
+
+
+def _claims(host: Host, mzid: str | None) -> t.Iterator[tuple[str, str]]:
+    """The addresses of the VFs that materializations other than *mzid* hold, and for whom."""
+    for holder, entries in _ledger.read(host).items():
+        for entry in entries if holder != mzid else ():
+            try:
+                vfs = _pci.find_pf(host, entry.pf_mac).vfs
+            except SriovError:  # the PF is gone, and its VFs with it
+                continue
+            if entry.vf < len(vfs):
+                yield (
+                    vfs[entry.vf],
+                    f"materialization {holder} holds it for {entry.node}.{entry.nic}",
+                )
+
+
+def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
+    """The character devices that give a process the function, where a VFIO driver has it.
+
+    A variant driver such as mlx5_vfio_pci serves as vfio-pci does, so the name of the driver does
+    not tell.
+    """
+    paths = [
+        f"/dev/vfio/devices/{name}"
+        for name in host.names(f"{_pci.DEVICES}/{device.address}/vfio-dev")
+    ]
+    if device.iommu_group and "vfio" in (device.driver or ""):
+        paths.append(f"/dev/vfio/{device.iommu_group}")
+    return paths
+
+
+def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
+    names = host.names(f"{_pci.DEVICES}/{device.address}/net")
+    if not names:
+        return [
+            f"driver {device.driver} has it without a network interface here "
+            "(another network namespace, vDPA, or no network device)"
+        ]
+    up = {link.name for link in host.netlink.links() if link.up}
+    texts = []
+    for name in names:
+        upper = [
+            entry[len("upper_") :]
+            for entry in host.names(f"/sys/class/net/{name}")
+            if entry.startswith("upper_")
+        ]
+        if upper:
+            texts.append(f"interface {name} is part of {', '.join(upper)}")
+        elif name in up:
+            texts.append(f"interface {name} is up")
+    return texts
+
+
+def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[tuple[str, str]]:
+    """Which processes have one of *paths* open: the path, and the process as text."""
+    for pid in host.names("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            opened = {
+                host.target(f"/proc/{pid}/fd/{number}") for number in host.names(f"/proc/{pid}/fd")
+            }
+            name = host.read(f"/proc/{pid}/comm")
+        except ProcessLookupError:  # it ended while we looked
+            continue
+        except PermissionError as error:
+            raise SriovError(
+                f"what process {pid} has open cannot be read, so nothing is proven unused: "
+                "run as root"
+            ) from error
+        for path in opened:
+            if path is not None and path in paths:
+                yield path, f"process {pid} ({name})"

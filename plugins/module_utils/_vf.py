@@ -1,0 +1,273 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The attributes that a PF keeps for its VFs: MAC, VLAN (VST), spoof checking, rates and others.
+
+Only what differs is sent, in one netlink request a VF; what the driver then reports is compared
+with what was asked; where that fails, what this call has changed is put back.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
+    Refusal,
+    VfRequest,
+    VfState,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+# A change of a driver or a reset of the VF makes a PF's driver refuse for a moment.
+_BUSY = (errno.EBUSY, errno.EAGAIN)
+_BUSY_SECONDS = 2.0
+
+# In the order in which the kernel applies them (do_setvfinfo), so that the first that did not
+# arrive is the one refused. What stands together goes to the driver as one.
+_GROUPS = (
+    ("mac",),
+    ("vlan", "qos", "vlan_proto"),
+    ("min_tx_rate", "max_tx_rate"),
+    ("spoofchk",),
+    ("link_state",),
+    ("query_rss",),
+    ("trust",),
+)
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+_REMEDIES = {
+    errno.EOPNOTSUPP: "the driver does not support it: leave it out, or use another NIC",
+    errno.EPROTONOSUPPORT: "the driver does not support this VLAN protocol: use 802.1Q",
+    errno.EINVAL: "the driver takes no such value",
+    errno.EBUSY: "the VF is being reset or its driver changed: run again",
+    errno.EPERM: "root is needed, and CAP_NET_ADMIN inside a container",
+}
+
+
+class Wanted(t.NamedTuple):
+    """VF number *vf* of the PF that *pf* names, and the values its attributes must have.
+
+    The names and units are those of `_netlink.VfState`.
+    """
+
+    pf: str
+    vf: int
+    values: t.Mapping[str, t.Any]
+
+
+class Change(t.NamedTuple):
+    """One VF of the interface *ifindex*, and its differing attributes before and after."""
+
+    pf: str
+    ifindex: int
+    vf: int
+    before: dict[str, t.Any]
+    after: dict[str, t.Any]
+
+
+def resolve(host: Host, pfs: t.Iterable[str]) -> dict[str, int]:
+    """The interface index of each of *pfs*: PCI addresses, permanent MACs, or interface names.
+
+    Raises `SriovError` with all that are not there. An interface need not be on PCI (netdevsim).
+    """
+    links = {link.name: link.index for link in host.netlink.links()}
+    problems = []
+    indexes = {}
+    for name in sorted(pfs):
+        try:
+            indexes[name] = links[name] if name in links else links[_interface(host, name)]
+        except SriovError as error:
+            problems.append(str(error))
+    if problems:
+        raise SriovError("; ".join(problems))
+    return indexes
+
+
+def _interface(host: Host, selector: str) -> str:
+    pf = _pci.find_pf(host, selector)
+    if pf.interface is None:
+        raise SriovError(
+            f"PF {selector} ({pf.address}) has no network interface here: its driver is "
+            f"{pf.driver or 'none'}; VF attributes are set through the interface of the PF"
+        )
+    return pf.interface
+
+
+def check(wanted: t.Sequence[Wanted]) -> None:
+    """Raise `SriovError` with all that is wrong in the values of *wanted*."""
+    problems = [
+        f"VF {item.vf} of PF {item.pf}: {text}"
+        for item in wanted
+        for text in value_problems(item.values)
+    ]
+    if problems:
+        raise SriovError("; ".join(problems))
+
+
+def value_problems(values: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """What no driver could make of *values*."""
+    mac = values.get("mac")
+    if mac is not None and not _MAC.fullmatch(mac):
+        yield f"mac {mac!r} is not six hexadecimal bytes separated by colons"
+    elif mac is not None and int(mac[:2], 16) & 1:
+        yield f"mac {mac} is a multicast address"
+    # With 4095 ConnectX hands the choice of the VLAN to the guest, which ends all isolation.
+    if not 0 <= values.get("vlan", 0) <= 4094:
+        yield f"vlan {values['vlan']} is not within 0 (none) to 4094"
+    if not 0 <= values.get("qos", 0) <= 7:
+        yield f"qos {values['qos']} is not within 0 to 7"
+    for name in ("min_tx_rate", "max_tx_rate"):
+        if not 0 <= values.get(name, 0) < 1 << 32:
+            yield f"{name} {values[name]} is not a rate in Mbit/s"
+
+
+def plan(
+    wanted: t.Sequence[Wanted],
+    ifindexes: t.Mapping[str, int],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> list[Change]:
+    """What differs between *states* (by interface index and VF) and *wanted*.
+
+    Raises `SriovError` with all VFs that are not there or listed twice, and all attributes that
+    the driver does not report and which therefore could not be verified.
+    """
+    problems = []
+    changes = []
+    seen = set()
+    for item in wanted:
+        ifindex = ifindexes[item.pf]
+        name = f"VF {item.vf} of PF {item.pf}"
+        if (ifindex, item.vf) in seen:
+            problems.append(f"{name} is listed twice")
+        seen.add((ifindex, item.vf))
+        state = states[ifindex].get(item.vf)
+        if state is None:
+            problems.append(f"PF {item.pf} has no VF {item.vf}: it has {len(states[ifindex])} VFs")
+            continue
+        known = state._asdict()
+        problems += [
+            f"{name}: the driver does not keep {key}, leave it out"
+            for key in item.values
+            if known[key] is None
+        ]
+        differing = {key for key, value in item.values.items() if known[key] != value}
+        if differing:
+            groups = [group for group in _GROUPS if differing.intersection(group)]
+            before = {key: known[key] for group in groups for key in group}
+            after = {key: item.values.get(key, value) for key, value in before.items()}
+            if after.get("vlan") == 0:
+                if item.values.get("vlan_proto") == "802.1ad":
+                    problems.append(f"{name}: vlan_proto 802.1ad needs a vlan")
+                after["vlan_proto"] = "802.1Q"
+            changes.append(Change(item.pf, ifindex, item.vf, before, after))
+    if problems:
+        raise SriovError("; ".join(problems))
+    return changes
+
+
+def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]]:
+    """The state of all VFs of the interfaces *ifindexes*."""
+    return {ifindex: host.netlink.vf_states(ifindex) for ifindex in set(ifindexes)}
+
+
+def apply(host: Host, changes: t.Sequence[Change]) -> None:
+    """Make *changes*, read them back, and put everything back where one is not as asked."""
+    if not changes:
+        return
+    refusals = _send(host, changes)
+    states = read(host, (item.ifindex for item in changes))
+    problems = []
+    for item, refusal in zip(changes, refusals):
+        wrong = _differing(item, item.after, states)
+        if refusal or wrong:
+            problems.append(_failure(item, refusal, wrong, states))
+    if problems:
+        problems.append(_put_back(host, changes, states))
+        raise SriovError("; ".join(problems))
+
+
+def _put_back(
+    host: Host,
+    changes: t.Sequence[Change],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> str:
+    """Restore what *changes* found, and say how that went."""
+    back = plan(
+        [Wanted(item.pf, item.vf, item.before) for item in changes],
+        {item.pf: item.ifindex for item in changes},
+        states,
+    )
+    _send(host, back)
+    states = read(host, (item.ifindex for item in changes))
+    stuck = [
+        f"VF {item.vf} of PF {item.pf} still has {wrong[0]}"
+        for item in changes
+        for wrong in [_differing(item, item.before, states)]
+        if wrong
+    ]
+    return (
+        f"what was there before could not be put back: {', '.join(stuck)}"
+        if stuck
+        else "what was there before is in force"
+    )
+
+
+def _differing(
+    item: Change,
+    values: t.Mapping[str, t.Any],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> list[str]:
+    """Which of *values* the VF does not have, with what it has instead."""
+    known = states[item.ifindex][item.vf]._asdict()
+    return [f"{name} {known[name]}" for name, value in values.items() if known[name] != value]
+
+
+def _send(host: Host, changes: t.Sequence[Change]) -> list[Refusal | None]:
+    """Ask for *changes*, again while a VF is busy, and tell what was refused in the end."""
+    requests = [VfRequest(item.ifindex, item.vf, item.after) for item in changes]
+    answers: dict[int, Refusal | None] = {}
+    pending = list(range(len(requests)))
+
+    def settled() -> bool:
+        sent = host.netlink.set_vfs([requests[number] for number in pending])
+        answers.update(zip(pending, sent))
+        pending[:] = [
+            number
+            for number, refusal in zip(list(pending), sent)
+            if refusal is not None and refusal.errno in _BUSY
+        ]
+        return not pending
+
+    host.wait_for(settled, seconds=_BUSY_SECONDS)
+    return [answers[number] for number in range(len(requests))]
+
+
+def _failure(
+    item: Change,
+    refusal: Refusal | None,
+    wrong: list[str],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> str:
+    name = f"VF {item.vf} of PF {item.pf}"
+    if refusal is None:
+        asked = ", ".join(f"{attribute} {value}" for attribute, value in item.after.items())
+        return f"{name}: the driver accepted {asked} but reports {', '.join(wrong)}"
+    known = states[item.ifindex][item.vf]._asdict()
+    asked = next(
+        (
+            ", ".join(f"{attribute} {item.after[attribute]}" for attribute in group)
+            for group in _GROUPS
+            if any(known[name] != item.after[name] for name in group if name in item.after)
+        ),
+        "the last attribute",
+    )
+    remedy = _REMEDIES.get(refusal.errno, "see the kernel's log")
+    return f"{name}: {asked} was refused: {refusal}: {remedy}"

@@ -1,0 +1,245 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: materialization
+short_description: Give VFs to the guests of a materialization, or take them back
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Claims the VFs of one materialization on this host and makes each of them what its guest NIC
+    needs. A VF loses its driver, gets its MAC, VLAN and spoof checking, is read back, and only
+    then gets its driver. Where that fails it stays without a driver.
+  - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF and
+    how the VF was before, and gives back exactly that.
+  - A VF that another materialization holds, or that somebody uses, refuses the whole call before
+    its first write; all problems are named at once.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  mzid:
+    description: Id of the materialization, C(rid.eid.pid).
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) gives O(vfs) to the materialization and takes from it what it holds beyond them.
+      - V(absent) takes all that it holds.
+    type: str
+    choices: [present, absent]
+    default: present
+  driver:
+    description: The driver that the VFs get.
+    type: str
+    default: vfio-pci
+  vfs:
+    description:
+      - The guest NICs on this host and their VFs, as the lookup
+        P(mergetb.sriov.materialization#lookup) returns them for a host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      node:
+        description: Name of the guest.
+        type: str
+        required: true
+      nic:
+        description: Name of the NIC within the guest.
+        type: str
+        required: true
+      link:
+        description: Name of the experiment's link; informative.
+        type: str
+      pf:
+        description: The PF.
+        type: dict
+        required: true
+        suboptions:
+          name:
+            description: Name of the PF in the facility model.
+            type: str
+            required: true
+          mac:
+            description: Permanent MAC of the PF.
+            type: str
+            required: true
+      vf_index:
+        description: Index of the VF.
+        type: int
+        required: true
+      mac:
+        description: MAC of the guest NIC.
+        type: str
+        required: true
+      vlan:
+        description: VLAN id, V(1) to V(4094).
+        type: int
+        required: true
+      mtu:
+        description: MTU of the guest NIC in bytes.
+        type: int
+      addresses:
+        description: IP addresses of the guest NIC; informative.
+        type: list
+        elements: str
+seealso:
+  - module: mergetb.sriov.vf
+  - module: mergetb.sriov.pci_driver
+  - plugin: mergetb.sriov.materialization
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Give one VF to a guest
+  mergetb.sriov.materialization:
+    mzid: one.hello.demo
+    vfs:
+      - node: alpha
+        nic: eth1
+        pf:
+          name: ens1f0
+          mac: 04:70:00:00:00:10
+        vf_index: 0
+        mac: 02:00:00:00:01:01
+        vlan: 100
+
+- name: Take all back
+  mergetb.sriov.materialization:
+    mzid: one.hello.demo
+    state: absent
+"""
+
+RETURN = r"""
+devices:
+  description:
+    - The guest NICs with the PCI functions that play them, in the order of O(vfs).
+    - Empty for O(state=absent).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node:
+      description: Name of the guest.
+      type: str
+      sample: alpha
+    nic:
+      description: Name of the NIC within the guest.
+      type: str
+      sample: eth1
+    pci_address:
+      description: PCI address of the VF.
+      type: str
+      sample: "0000:01:10.0"
+    pf:
+      description: Name of the PF in the facility model.
+      type: str
+      sample: ens1f0
+    vf_index:
+      description: Index of the VF.
+      type: int
+      sample: 0
+    mac:
+      description: MAC of the guest NIC.
+      type: str
+      sample: 02:00:00:00:01:01
+    vlan:
+      description: VLAN id.
+      type: int
+      sample: 100
+    mtu:
+      description: MTU of the guest NIC in bytes, null where none is asked for.
+      type: int
+      sample: 1500
+    driver:
+      description: Driver of the VF.
+      type: str
+      sample: vfio-pci
+    numa_node:
+      description: NUMA node of the VF, null where the firmware names none.
+      type: int
+      sample: 0
+"""
+
+import contextlib
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _materialization
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "mzid": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "driver": {"type": "str", "default": "vfio-pci"},
+    "vfs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "node": {"type": "str", "required": True},
+            "nic": {"type": "str", "required": True},
+            "link": {"type": "str"},
+            "pf": {
+                "type": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "mac": {"type": "str", "required": True},
+                },
+            },
+            "vf_index": {"type": "int", "required": True},
+            "mac": {"type": "str", "required": True},
+            "vlan": {"type": "int", "required": True},
+            "mtu": {"type": "int"},
+            "addresses": {"type": "list", "elements": "str"},
+        },
+    },
+}
+
+
+def _claim(item: dict[str, t.Any]) -> _materialization.Claim:
+    return _materialization.Claim(
+        node=item["node"],
+        nic=item["nic"],
+        pf_name=item["pf"]["name"],
+        pf_mac=item["pf"]["mac"].lower(),
+        vf=item["vf_index"],
+        mac=item["mac"].lower(),
+        vlan=item["vlan"],
+        mtu=item["mtu"],
+    )
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    mzid, driver = params["mzid"], params["driver"]
+    claims = [_claim(item) for item in params["vfs"]] if params["state"] == "present" else []
+    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+        ledger = _ledger.read(host)
+        held = {entry.pf_mac for entry in ledger.get(mzid, [])}
+        ports = _materialization.read_ports(host, held.union(item.pf_mac for item in claims))
+        devices = _materialization.read_devices(host, ports.values())
+        plan = _materialization.plan(mzid, claims, driver, ledger, ports, devices)
+        _materialization.refuse(host, plan, mzid)
+        changed = bool(plan.steps) or plan.after != ledger
+        if changed and not check_mode:
+            _materialization.apply(host, plan, lambda state: _ledger.write(host, state))
+    return {
+        "changed": changed,
+        "devices": _materialization.devices_of(claims, driver, ports, devices),
+        "diff": _materialization.difference(plan, devices),
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: numvfs
+short_description: Create the VFs of PFs, now and at every boot
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Gives each PF its number of VFs through C(sriov_numvfs) and lets no driver take them
+    (C(sriov_drivers_autoprobe) is 0), so that a VF belongs to nobody until it is isolated.
+  - Writes udev rules that do the same at every boot, before anything can use a VF.
+  - Writes nothing where a PF has the wanted number already.
+  - A number that differs can only be reached by way of 0, which destroys all VFs of the PF. That
+    happens only where none of them is in use.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  pfs:
+    description: The PFs and their numbers of VFs. Name all PFs of the host in one call.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      pf:
+        description: The PF, by PCI address (V(0000:3b:00.0)), permanent MAC or interface name.
+        type: str
+        required: true
+      numvfs:
+        description: The number of VFs; V(0) is none.
+        type: int
+        required: true
+  at_boot:
+    description:
+      - Whether C(/etc/udev/rules.d/70-mergetb-sriov.rules) is written, with exactly the PFs of
+        this call. Where V(false), that file stays as it is.
+    type: bool
+    default: true
+  force:
+    description: Destroy VFs even where they are in use.
+    type: bool
+    default: false
+seealso:
+  - module: mergetb.sriov.vf
+  - module: mergetb.sriov.pci_driver
+"""
+
+EXAMPLES = r"""
+- name: Have 16 VFs on one port and none on the other
+  mergetb.sriov.numvfs:
+    pfs:
+      - pf: 0c:42:a1:00:00:10
+        numvfs: 16
+      - pf: 0000:3b:00.1
+        numvfs: 0
+"""
+
+RETURN = r"""
+pfs:
+  description: Each PF as it is after the call, in check mode as it was before, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: PCI address.
+      type: str
+      sample: "0000:3b:00.0"
+    interface:
+      description: Name of the network interface, null where there is none.
+      type: str
+      sample: enp59s0f0np0
+    mac:
+      description: Permanent MAC.
+      type: str
+      sample: 0c:42:a1:00:00:10
+    driver:
+      description: Driver of the PF.
+      type: str
+      sample: mlx5_core
+    numvfs:
+      description: Number of VFs.
+      type: int
+      sample: 16
+    totalvfs:
+      description: The most VFs that the PF can have.
+      type: int
+      sample: 64
+    autoprobe:
+      description: Whether the kernel gives new VFs to drivers by itself.
+      type: bool
+      sample: false
+    vfs:
+      description: PCI addresses of the VFs in the order of their indexes.
+      type: list
+      elements: str
+      sample: ["0000:3b:00.2", "0000:3b:00.3"]
+steps:
+  description: What was done, or would be in check mode, for each PF that changes.
+  returned: success
+  type: dict
+  sample: {"0000:3b:00.0": ["sriov_drivers_autoprobe 0", "sriov_numvfs 16"]}
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _numvfs, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "pfs": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "pf": {"type": "str", "required": True},
+            "numvfs": {"type": "int", "required": True},
+        },
+    },
+    "at_boot": {"type": "bool", "default": True},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    wanted = [_numvfs.Wanted(**item) for item in params["pfs"]]
+    changes = _numvfs.plan_all(host, wanted)
+    if not params["force"]:
+        _numvfs.refuse_used(host, changes)
+    rules_before = host.read_bytes(_numvfs.UDEV_RULES)
+    rules = rules_before
+    if params["at_boot"]:
+        rules = _numvfs.udev_rules((change.pf, change.numvfs) for change in changes).encode()
+    if not check_mode:
+        for change in changes:
+            _numvfs.apply(host, change)
+        if rules is not None and rules != rules_before:
+            host.replace(_numvfs.UDEV_RULES, rules.decode())
+    steps = {change.pf.address: list(change.steps) for change in changes if change.steps}
+    before = {change.pf.address: change.pf.numvfs for change in changes}
+    after = {change.pf.address: change.numvfs for change in changes}
+    return {
+        "changed": bool(steps) or rules != rules_before,
+        "steps": steps,
+        "pfs": [_pci.read_pf(host, change.pf.address)._asdict() for change in changes],
+        "diff": [
+            {"before_header": "sriov_numvfs", "before": before, "after": after},
+            {
+                "before_header": _numvfs.UDEV_RULES,
+                "before": (rules_before or b"").decode(),
+                "after": (rules or b"").decode(),
+            },
+        ],
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pci_driver
+short_description: Bind VFs and other PCI functions to drivers
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Gives each function the driver asked for, C(vfio-pci) above all, or takes its driver away, for
+    any number of functions in one call.
+  - Uses C(driver_override), so that no other function of the same kind is touched, and reads back
+    which driver took the function.
+  - Before a function goes to VFIO, its IOMMU group must be free of devices that stay with other
+    drivers; those are named.
+  - A function that is in use is not taken away from who uses it.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  devices:
+    description: The functions and their drivers.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      address:
+        description: PCI address of the function.
+        type: str
+      pf:
+        description: The PF of the VF, by PCI address, permanent MAC or interface name.
+        type: str
+      vf:
+        description: Index of the VF of O(devices[].pf), from 0.
+        type: int
+      driver:
+        description: Name of the driver; left out or empty, the function has none.
+        type: str
+  force:
+    description: Take functions away even where they are in use.
+    type: bool
+    default: false
+seealso:
+  - module: mergetb.sriov.vf
+"""
+
+EXAMPLES = r"""
+- name: Give one VF to VFIO and leave another without driver
+  mergetb.sriov.pci_driver:
+    devices:
+      - pf: 0c:42:a1:00:00:10
+        vf: 0
+        driver: vfio-pci
+      - address: "0000:3b:00.3"
+"""
+
+RETURN = r"""
+devices:
+  description: Each function after the call, in check mode as it would be, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: PCI address.
+      type: str
+      sample: "0000:3b:00.2"
+    driver:
+      description: Name of the driver, null for none.
+      type: str
+      sample: vfio-pci
+    iommu_group:
+      description: IOMMU group; its number can change at every boot.
+      type: str
+      sample: "42"
+    numa_node:
+      description: NUMA node, null where the firmware names none.
+      type: int
+      sample: 0
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _driver, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "devices": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "address": {"type": "str"},
+            "pf": {"type": "str"},
+            "vf": {"type": "int"},
+            "driver": {"type": "str"},
+        },
+        "required_one_of": [("address", "pf")],
+        "mutually_exclusive": [("address", "pf")],
+        "required_by": {"vf": "pf", "pf": "vf"},
+    },
+    "force": {"type": "bool", "default": False},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    wanted = _driver.resolve(host, params["devices"])
+    devices = [_pci.read_device(host, item.address) for item in wanted]
+    changes = _driver.plan(devices, wanted)
+    _driver.check(host, wanted)
+    if not params["force"]:
+        _driver.refuse_used(host, changes)
+    if not check_mode:
+        _driver.apply(host, changes)
+    return {
+        "changed": bool(changes),
+        "devices": [
+            {
+                "address": device.address,
+                "driver": item.driver,
+                "iommu_group": device.iommu_group,
+                "numa_node": device.numa_node,
+            }
+            for device, item in zip(devices, wanted)
+        ],
+        "diff": {
+            "before": {item.address: item.before for item in changes},
+            "after": {item.address: item.after for item in changes},
+        },
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

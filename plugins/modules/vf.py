@@ -1,0 +1,226 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vf
+short_description: Set the attributes of VFs that their PF enforces
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Sets MAC, VLAN (VST, VLAN switch tagging), spoof checking and the other attributes that a PF's
+    driver keeps for each VF, of any number of VFs in one call.
+  - Only what differs is sent. What the driver then reports must equal what was asked; else the
+    call fails, and everything that it has changed is put back.
+  - An attribute that the driver does not report cannot be verified and is refused.
+  - The kernel reports all VFs of a PF in one netlink attribute of at most 64 KiB. Where VFs are
+    missing from it the call fails and says how many.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  vfs:
+    description: The VFs and what their attributes must be; what is left out stays as it is.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      pf:
+        description: The PF, by PCI address (V(0000:3b:00.0)), permanent MAC or interface name.
+        type: str
+        required: true
+      vf:
+        description: Index of the VF, from 0.
+        type: int
+        required: true
+      mac:
+        description: MAC that the VF has and is held to; V(00:00:00:00:00:00) leaves it the choice.
+        type: str
+      vlan:
+        description: VLAN id of all frames of the VF; V(0) is none.
+        type: int
+      qos:
+        description: Priority (802.1p) of the VLAN tag, V(0) to V(7).
+        type: int
+      vlan_proto:
+        description: Protocol of the VLAN tag.
+        type: str
+        choices: ["802.1Q", "802.1ad"]
+      spoofchk:
+        description: Whether frames with another source MAC or VLAN are dropped.
+        type: bool
+      trust:
+        description: Whether the VF may change what a guest must not, such as its MAC.
+        type: bool
+      link_state:
+        description: Whether the link of the VF follows the port, or is always up or down.
+        type: str
+        choices: [auto, enable, disable]
+      min_tx_rate:
+        description: Rate in Mbit/s that is guaranteed for sending; V(0) is none.
+        type: int
+      max_tx_rate:
+        description: Rate in Mbit/s that sending is limited to; V(0) is no limit.
+        type: int
+      query_rss:
+        description: Whether the VF may read the configuration of receive side scaling.
+        type: bool
+seealso:
+  - module: mergetb.sriov.numvfs
+  - module: mergetb.sriov.pci_driver
+"""
+
+EXAMPLES = r"""
+- name: Put two VFs on their VLANs
+  mergetb.sriov.vf:
+    vfs:
+      - pf: 0c:42:a1:00:00:10
+        vf: 0
+        mac: 02:00:00:00:01:01
+        vlan: 100
+        spoofchk: true
+        trust: false
+      - pf: 0c:42:a1:00:00:10
+        vf: 1
+        mac: 02:00:00:00:01:02
+        vlan: 200
+        spoofchk: true
+        trust: false
+"""
+
+RETURN = r"""
+vfs:
+  description:
+    - All attributes of each VF after the call, in check mode as they would be, in the order given.
+    - An attribute that the driver does not keep is null.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    pf:
+      description: The PF as it was named.
+      type: str
+      sample: 0c:42:a1:00:00:10
+    vf:
+      description: Index of the VF.
+      type: int
+      sample: 0
+    mac:
+      description: MAC.
+      type: str
+      sample: 02:00:00:00:01:01
+    vlan:
+      description: VLAN id, 0 for none.
+      type: int
+      sample: 100
+    qos:
+      description: Priority of the VLAN tag.
+      type: int
+      sample: 0
+    vlan_proto:
+      description: Protocol of the VLAN tag.
+      type: str
+      sample: 802.1Q
+    spoofchk:
+      description: Whether frames with a foreign source are dropped.
+      type: bool
+      sample: true
+    trust:
+      description: Whether the VF is trusted.
+      type: bool
+      sample: false
+    link_state:
+      description: State of the VF's link.
+      type: str
+      sample: auto
+    min_tx_rate:
+      description: Guaranteed rate in Mbit/s.
+      type: int
+      sample: 0
+    max_tx_rate:
+      description: Limit in Mbit/s, 0 for none.
+      type: int
+      sample: 0
+    query_rss:
+      description: Whether the VF may read the configuration of receive side scaling.
+      type: bool
+      sample: null
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _vf
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "vfs": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "pf": {"type": "str", "required": True},
+            "vf": {"type": "int", "required": True},
+            "mac": {"type": "str"},
+            "vlan": {"type": "int"},
+            "qos": {"type": "int"},
+            "vlan_proto": {"type": "str", "choices": ["802.1Q", "802.1ad"]},
+            "spoofchk": {"type": "bool"},
+            "trust": {"type": "bool"},
+            "link_state": {"type": "str", "choices": ["auto", "enable", "disable"]},
+            "min_tx_rate": {"type": "int"},
+            "max_tx_rate": {"type": "int"},
+            "query_rss": {"type": "bool"},
+        },
+    },
+}
+
+
+def _wanted(item: dict[str, t.Any]) -> _vf.Wanted:
+    values = {
+        name: value
+        for name, value in item.items()
+        if name not in ("pf", "vf") and value is not None
+    }
+    if "mac" in values:
+        values["mac"] = values["mac"].lower()
+    return _vf.Wanted(item["pf"], item["vf"], values)
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    wanted = [_wanted(item) for item in params["vfs"]]
+    _vf.check(wanted)
+    ifindexes = _vf.resolve(host, {item.pf for item in wanted})
+    states = _vf.read(host, ifindexes.values())
+    changes = _vf.plan(wanted, ifindexes, states)
+    if changes and not check_mode:
+        _vf.apply(host, changes)
+    after = {(item.pf, item.vf): item.after for item in changes}
+    return {
+        "changed": bool(changes),
+        "vfs": [
+            {
+                "pf": item.pf,
+                "vf": item.vf,
+                **states[ifindexes[item.pf]][item.vf]._asdict(),
+                **after.get((item.pf, item.vf), {}),
+            }
+            for item in wanted
+        ],
+        "diff": {
+            "before": {f"{item.pf} VF {item.vf}": item.before for item in changes},
+            "after": {f"{item.pf} VF {item.vf}": item.after for item in changes},
+        },
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A Linux host with SR-IOV made of plain files, for tests of what needs root and hardware.
+
+    machine = Machine(tmp_path)
+    machine.add_pf("0000:01:00.0", "ens1f0", "04:70:00:00:00:10", numvfs=2)
+    machine.add_driver("vfio-pci")
+
+The files follow Documentation/ABI/testing/sysfs-bus-pci, and a write to one of them has at once
+the effect that it has in the kernel. `Machine.log` records every write, also those that fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import struct
+import typing as t
+from pathlib import Path
+
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
+    Link,
+    Refusal,
+    VfRequest,
+    VfState,
+)
+
+DEVICES = "/sys/bus/pci/devices"
+DRIVERS = "/sys/bus/pci/drivers"
+PROBE = "/sys/bus/pci/drivers_probe"
+GROUPS = "/sys/kernel/iommu_groups"
+
+NEW_VF = VfState(
+    mac="00:00:00:00:00:00",
+    vlan=0,
+    qos=0,
+    vlan_proto="802.1Q",
+    spoofchk=True,
+    trust=False,
+    link_state="auto",
+    min_tx_rate=0,
+    max_tx_rate=0,
+    query_rss=None,
+)
+
+_NETWORK_DRIVERS = ("igb", "igbvf", "mlx5_core")
+_VF_DRIVERS = {"igb": "igbvf", "mlx5_core": "mlx5_core"}
+
+
+class Event(t.NamedTuple):
+    """One access: *action* is `write`, `replace`, `remove`, `set_up`, `set_vf` or `vf_states`."""
+
+    action: str
+    subject: str
+    value: t.Any = None
+
+
+class Netlink:
+    """Stands in for `_netlink.Rtnetlink`, with a driver whose manners a test can set.
+
+    *refuse* is asked for each attribute of a request (VF, name, value) and answers an errno, or 0
+    to accept it; *keep* answers which value the driver then has.
+    """
+
+    def __init__(self, log: list[Event]) -> None:
+        self.interfaces: dict[str, Link] = {}
+        self.vfs: dict[int, dict[int, VfState]] = {}
+        self.refuse: t.Callable[[int, str, t.Any], int] = lambda vf, name, value: 0
+        self.keep: t.Callable[[int, str, t.Any], t.Any] = lambda vf, name, value: value
+        self._log = log
+
+    def links(self) -> list[Link]:
+        return list(self.interfaces.values())
+
+    def vf_states(self, ifindex: int) -> dict[int, VfState]:
+        self._log.append(Event("vf_states", str(ifindex)))
+        return dict(self.vfs.get(ifindex, {}))
+
+    def set_up(self, ifindex: int) -> None:
+        link = next(link for link in self.links() if link.index == ifindex)
+        self._log.append(Event("set_up", link.name))
+        self.interfaces[link.name] = link._replace(up=True)
+
+    def set_vfs(self, requests: t.Sequence[VfRequest]) -> list[Refusal | None]:
+        return [self._set_vf(*request) for request in requests]
+
+    def _set_vf(self, ifindex: int, vf: int, values: t.Mapping[str, t.Any]) -> Refusal | None:
+        self._log.append(Event("set_vf", f"{ifindex} {vf}", dict(values)))
+        # do_setvfinfo() goes through the attributes in this order and ends at the first refusal.
+        for group in (
+            ("mac",),
+            ("vlan", "qos", "vlan_proto"),
+            ("min_tx_rate", "max_tx_rate"),
+            ("spoofchk",),
+            ("link_state",),
+            ("query_rss",),
+            ("trust",),
+        ):
+            asked = {name: values[name] for name in group if name in values}
+            for name, value in asked.items():
+                number = self.refuse(vf, name, value)
+                if number:
+                    return Refusal(number, "")
+            kept = {name: self.keep(vf, name, value) for name, value in asked.items()}
+            self.vfs[ifindex][vf] = self.vfs[ifindex][vf]._replace(**kept)
+        return None
+
+
+class Machine(Host):
+    """The host; *directory* is its root directory.
+
+    `faults` holds the errno of an access that fails, by action (`read`, `write`) and path;
+    `unprobed` the functions that no driver takes although it is asked to; `iommu` tells whether
+    functions get an IOMMU group, and `vfio_cdev` whether VFIO makes a character device for each.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.log: list[Event] = []
+        super().__init__(str(directory), netlink=Netlink(self.log))
+        self.faults: dict[tuple[str, str], int] = {}
+        self.unprobed: set[str] = set()
+        self.iommu = True
+        self.vfio_cdev = False
+        self._pf_interfaces: dict[str, str] = {}
+        self._vf_addresses: dict[str, t.Sequence[str]] = {}
+        self._indexes = iter(range(2, 1 << 16))
+        self._groups = iter(range(1, 1 << 16))
+        self.put(PROBE, "")
+
+    def put(self, path: str, content: str | bytes) -> None:
+        """Any file of the machine, and the directories that it needs."""
+        file = Path(self.path(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def add_driver(self, name: str) -> None:
+        self.put(f"{DRIVERS}/{name}/unbind", "")
+
+    def add_function(
+        self,
+        address: str,
+        *,
+        driver: str | None = None,
+        group: str | None = None,
+        bridge: str | None = None,
+        config: bytes = b"",
+        vendor: str = "0x8086",
+        device: str = "0x10c9",
+        device_class: str = "0x020000",
+        numa_node: int = -1,
+    ) -> None:
+        """A PCI function, in an IOMMU group of its own where *group* names no other."""
+        base = "/".join(filter(None, ("/sys/devices/pci0000:00", bridge, address)))
+        self.put(f"{base}/vendor", vendor)
+        self.put(f"{base}/device", device)
+        self.put(f"{base}/class", device_class)
+        self.put(f"{base}/numa_node", str(numa_node))
+        self.put(f"{base}/driver_override", "(null)")
+        self.put(f"{base}/config", config)
+        self._link(f"{DEVICES}/{address}", base)
+        if self.iommu:
+            group = group or str(next(self._groups))
+            self._link(f"{base}/iommu_group", f"{GROUPS}/{group}")
+            self._link(f"{GROUPS}/{group}/devices/{address}", base)
+        if driver:
+            self.bind(address, driver)
+
+    def add_pf(
+        self,
+        address: str,
+        interface: str | None,
+        mac: str,
+        *,
+        driver: str = "igb",
+        numvfs: int = 0,
+        totalvfs: int = 7,
+        autoprobe: bool = False,
+        up: bool = True,
+        mtu: int = 1500,
+        vf_addresses: t.Sequence[str] | None = None,
+        config: bytes = b"",
+    ) -> None:
+        """A PF with its interface and *numvfs* VFs; only as many as *vf_addresses* ever appear."""
+        self.add_function(address, config=config)
+        self.add_driver(driver)
+        self._bind(address, driver)
+        base = f"{DEVICES}/{address}"
+        self.put(f"{base}/sriov_totalvfs", str(totalvfs))
+        self.put(f"{base}/sriov_numvfs", "0")
+        self.put(f"{base}/sriov_drivers_autoprobe", str(int(autoprobe)))
+        if interface:
+            self._pf_interfaces[address] = interface
+            self.add_interface(interface, address, mac=mac, up=up, mtu=mtu)
+        if vf_addresses is None:
+            vf_addresses = [_vf_address(address, index) for index in range(totalvfs)]
+        self._vf_addresses[address] = vf_addresses
+        self._set_numvfs(f"{base}/sriov_numvfs", str(numvfs))
+
+    def add_interface(
+        self,
+        name: str,
+        address: str | None = None,
+        *,
+        mac: str,
+        up: bool = False,
+        mtu: int = 1500,
+        port_name: str | None = None,
+        dev_port: int = 0,
+        uppers: t.Iterable[str] = (),
+    ) -> Link:
+        """A network interface, of the function *address* or virtual; *uppers* are its masters."""
+        device = f"{DEVICES}/{address}" if address else "/sys/devices/virtual"
+        base = f"{device}/net/{name}"
+        self.put(f"{base}/dev_port", str(dev_port))
+        if port_name is None:
+            self.faults["read", f"{base}/phys_port_name"] = errno.EOPNOTSUPP
+        else:
+            self.put(f"{base}/phys_port_name", port_name)
+        for upper in uppers:
+            self.put(f"{base}/upper_{upper}", "")
+        self._link(f"/sys/class/net/{name}", base)
+        if address:
+            self._link(f"{base}/device", device)
+        link = Link(next(self._indexes), name, mac, mac if address else None, up, mtu, None, None)
+        self.netlink.interfaces[name] = link
+        return link
+
+    def add_process(self, pid: int, name: str, *opened: str) -> None:
+        """A process that has the files *opened*."""
+        self.put(f"/proc/{pid}/comm", f"{name}\n")
+        os.makedirs(self.path(f"/proc/{pid}/fd"))
+        for number, path in enumerate(opened):
+            os.symlink(path, self.path(f"/proc/{pid}/fd/{number}"))
+
+    def bind(self, address: str, driver: str) -> None:
+        """Give the function to *driver*, with what that brings about."""
+        self.add_driver(driver)
+        self._bind(address, driver)
+        if driver in _NETWORK_DRIVERS:
+            number = next(n for n in range(1, 256) if f"eth{n}" not in self.netlink.interfaces)
+            self.add_interface(f"eth{number}", address, mac=f"02:ff:00:00:{number:02x}:00")
+        elif "vfio" in driver and self.vfio_cdev:
+            self.put(f"{DEVICES}/{address}/vfio-dev/vfio{self.link(_group(address))}/dev", "")
+
+    @property
+    def writes(self) -> list[Event]:
+        """What was written or sent, without what was only read."""
+        return [event for event in self.log if event.action != "vf_states"]
+
+    def driver(self, address: str) -> str | None:
+        return self.link(f"{DEVICES}/{address}/driver")
+
+    def vf(self, interface: str, vf: int) -> VfState:
+        return self.netlink.vfs[self.netlink.interfaces[interface].index][vf]
+
+    def alter_link(self, name: str, **values: t.Any) -> None:
+        """Change an interface behind the back of the code under test."""
+        self.netlink.interfaces[name] = self.netlink.interfaces[name]._replace(**values)
+
+    def alter_vf(self, interface: str, vf: int, **values: t.Any) -> None:
+        """Change the attributes of a VF in the same way."""
+        index = self.netlink.interfaces[interface].index
+        self.netlink.vfs[index][vf] = self.netlink.vfs[index][vf]._replace(**values)
+
+    def files(self) -> dict[str, t.Any]:
+        """Everything below the root: the content of files, the targets of links."""
+        found: dict[str, t.Any] = {}
+        for path in Path(self.root).rglob("*"):
+            if path.is_symlink():
+                found[str(path)] = os.readlink(path)
+            else:
+                found[str(path)] = path.read_bytes() if path.is_file() else None
+        return found
+
+    def read_bytes(self, path: str) -> bytes | None:
+        self._fail("read", path)
+        return super().read_bytes(path)
+
+    def write(self, path: str, value: str) -> None:
+        self.log.append(Event("write", path, value))
+        self._fail("write", path)
+        if stat.S_ISFIFO(os.stat(self.path(path)).st_mode):
+            super().write(path, value)  # This blocks, as a driver can.
+            return
+        effects = {
+            "sriov_numvfs": self._set_numvfs,
+            "driver_override": self._set_override,
+            "unbind": self._unbind,
+            "drivers_probe": self._probe,
+        }
+        effects.get(os.path.basename(path), self.put)(path, value)
+
+    def write_within(self, path: str, value: str, *, seconds: float) -> None:
+        self.write(path, value)  # In this process, which has the machine in its memory.
+
+    def replace(self, path: str, text: str, *, mode: int = 0o644) -> None:
+        self.log.append(Event("replace", path, text))
+        self._fail("write", path)
+        super().replace(path, text, mode=mode)
+
+    def remove(self, path: str) -> None:
+        self.log.append(Event("remove", path))
+        super().remove(path)
+
+    def _fail(self, action: str, path: str) -> None:
+        number = self.faults.get((action, path))
+        if number:
+            raise OSError(number, os.strerror(number), path)
+
+    def _set_numvfs(self, path: str, value: str) -> None:
+        pf, count = path.split("/")[-2], int(value)
+        base = f"{DEVICES}/{pf}"
+        now = int(self.read(path) or 0)
+        if count > int(self.read(f"{base}/sriov_totalvfs") or 0):
+            raise OSError(errno.ERANGE, os.strerror(errno.ERANGE), path)
+        if count == now:
+            return
+        if count and now:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+        for name in self.names(base):
+            if name.startswith("virtfn"):
+                self._remove_function(self.link(f"{base}/{name}") or "")
+                os.unlink(self.path(f"{base}/{name}"))
+        self.put(path, value)
+        addresses = self._vf_addresses[pf][:count]
+        if pf in self._pf_interfaces:
+            index = self.netlink.interfaces[self._pf_interfaces[pf]].index
+            self.netlink.vfs[index] = dict.fromkeys(range(count), NEW_VF)
+        for vf, address in enumerate(addresses):
+            self.add_function(address, device="0x10ca")
+            self._link(f"{DEVICES}/{address}/physfn", base)
+            self._link(f"{base}/virtfn{vf}", f"{DEVICES}/{address}")
+            if self.read(f"{base}/sriov_drivers_autoprobe") == "1":
+                self.bind(address, _VF_DRIVERS[self.driver(pf) or ""])
+
+    def _set_override(self, path: str, value: str) -> None:
+        self.put(path, value.strip() or "(null)")
+
+    def _probe(self, path: str, address: str) -> None:
+        driver = self.read(f"{DEVICES}/{address}/driver_override")
+        if driver in self.names(DRIVERS) and address not in self.unprobed:
+            self.bind(address, str(driver))
+
+    def _bind(self, address: str, driver: str) -> None:
+        self._link(f"{DEVICES}/{address}/driver", f"{DRIVERS}/{driver}")
+
+    def _unbind(self, path: str, address: str) -> None:
+        base = f"{DEVICES}/{address}"
+        for name in self.names(f"{base}/net"):
+            del self.netlink.interfaces[name]
+            os.unlink(self.path(f"/sys/class/net/{name}"))
+        shutil.rmtree(self.path(f"{base}/net"), ignore_errors=True)
+        shutil.rmtree(self.path(f"{base}/vfio-dev"), ignore_errors=True)
+        os.unlink(self.path(f"{base}/driver"))
+
+    def _remove_function(self, address: str) -> None:
+        if self.driver(address):
+            self._unbind("", address)
+        group = self.link(_group(address))
+        if group:
+            os.unlink(self.path(f"{GROUPS}/{group}/devices/{address}"))
+        shutil.rmtree(os.path.realpath(self.path(f"{DEVICES}/{address}")))
+        os.unlink(self.path(f"{DEVICES}/{address}"))
+
+    def _link(self, path: str, target: str) -> None:
+        """A symbolic link that is relative and ends with the name of its target, as in sysfs."""
+        file = Path(self.path(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        directory, name = os.path.split(os.path.realpath(self.path(target)))
+        file.symlink_to(os.path.join(os.path.relpath(directory, file.parent.resolve()), name))
+
+
+def config_space(*capabilities: tuple[int, bytes]) -> bytes:
+    """A PCI configuration space of 4096 bytes whose extended capabilities are *capabilities*.
+
+    Each is its number (include/uapi/linux/pci_regs.h) and the bytes behind its header.
+    """
+    space = bytearray(4096)
+    offset = 0x100
+    for number, (kind, body) in enumerate(capabilities, 1):
+        behind = offset + 4 + (len(body) + 3 & ~3) if number < len(capabilities) else 0
+        struct.pack_into("<I", space, offset, kind | 1 << 16 | behind << 20)
+        space[offset + 4 : offset + 4 + len(body)] = body
+        offset = behind
+    return bytes(space)
+
+
+def _group(address: str) -> str:
+    return f"{DEVICES}/{address}/iommu_group"
+
+
+def _vf_address(pf: str, index: int) -> str:
+    """Where igb's VFs are: 128 behind the PF and every second one."""
+    domain, bus, rest = pf.split(":")
+    device, function = rest.split(".")
+    routing_id = (int(bus, 16) << 8 | int(device, 16) << 3 | int(function)) + 128 + 2 * index
+    return f"{domain}:{routing_id >> 8:02x}:{routing_id >> 3 & 31:02x}.{routing_id & 7}"

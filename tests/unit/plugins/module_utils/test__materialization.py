@@ -1,0 +1,320 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import Entry
+from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Claim
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
+    DEVICES,
+    NEW_VF,
+    Machine,
+)
+
+MZID = "one.hello.demo"
+MACS = ("04:70:00:00:00:10", "04:70:00:00:00:11")
+VFS = ("0000:01:10.0", "0000:01:10.2", "0000:01:10.4")
+CLAIM = Claim("alpha", "eth1", "ens1f0", MACS[0], 0, "02:00:00:00:01:01", 100, 1500)
+BASELINE = NEW_VF._asdict()
+ISOLATED = NEW_VF._replace(mac=CLAIM.mac, vlan=CLAIM.vlan)
+
+Ledger = dict[str, list[Entry]]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.add_pf("0000:01:00.0", "ens1f0", MACS[0], numvfs=3)
+    machine.add_pf("0000:01:00.1", "ens1f1", MACS[1], numvfs=2, mtu=9000)
+    machine.add_driver("vfio-pci")
+    machine.log.clear()
+    return machine
+
+
+def plan(machine: Machine, claims: list[Claim], ledger: Ledger) -> _materialization.Plan:
+    ports = _materialization.read_ports(machine, MACS)
+    devices = _materialization.read_devices(machine, ports.values())
+    return _materialization.plan(MZID, claims, "vfio-pci", ledger, ports, devices)
+
+
+def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Ledger]:
+    saved: list[Ledger] = []
+    planned = plan(machine, claims, ledger)
+    _materialization.refuse(machine, planned, MZID)
+    _materialization.apply(machine, planned, saved.append)
+    return saved
+
+
+def entry(claim: Claim = CLAIM, **changes: t.Any) -> Entry:
+    plain = Entry(claim.node, claim.nic, claim.pf_mac, claim.vf, BASELINE, None)
+    return plain._replace(**changes)
+
+
+def test_ports_are_found_by_permanent_mac(machine: Machine) -> None:
+    ports = _materialization.read_ports(machine, [MACS[1], "04:70:00:00:00:99"])
+
+    assert list(ports) == [MACS[1]]
+    assert ports[MACS[1]].pf.address == "0000:01:00.1"
+    assert ports[MACS[1]].link.name == "ens1f1"
+    assert list(ports[MACS[1]].states) == [0, 1]
+    assert list(_materialization.read_devices(machine, ports.values())) == [
+        "0000:01:10.1",
+        "0000:01:10.3",
+    ]
+
+
+def test_a_vf_is_claimed_and_its_baseline_recorded(machine: Machine) -> None:
+    machine.bind(VFS[0], "igbvf")
+    machine.alter_vf("ens1f0", 0, vlan=7, max_tx_rate=10)
+
+    [during] = carry_out(machine, [CLAIM], {"other": [entry(vf=1)]})
+
+    baseline = NEW_VF._replace(vlan=7, max_tx_rate=10)._asdict()
+    assert during == {
+        "other": [entry(vf=1)],
+        MZID: [entry(baseline=baseline, baseline_driver="igbvf")],
+    }
+    assert machine.vf("ens1f0", 0) == ISOLATED._replace(max_tx_rate=10)
+    assert machine.driver(VFS[0]) == "vfio-pci"
+
+
+def test_the_baseline_is_kept_when_the_vf_is_held_already(machine: Machine) -> None:
+    held = entry(baseline={**BASELINE, "vlan": 7}, baseline_driver="igbvf")
+
+    [during] = carry_out(machine, [CLAIM], {MZID: [held]})
+
+    assert during == {MZID: [held]}
+
+
+def test_another_guest_of_the_same_vf_is_recorded(machine: Machine) -> None:
+    claim = CLAIM._replace(node="beta", nic="eth7")
+
+    [during] = carry_out(machine, [claim], {MZID: [entry()]})
+
+    assert during == {MZID: [entry(claim)]}
+
+
+def test_all_is_as_it_must_be(machine: Machine) -> None:
+    [ledger] = carry_out(machine, [CLAIM], {})
+
+    planned = plan(machine, [CLAIM], ledger)
+    assert not planned.steps
+    assert planned.during == planned.after == ledger
+
+
+def test_a_vf_is_given_back_exactly_as_it_was(machine: Machine) -> None:
+    machine.bind(VFS[0], "igbvf")
+    before = NEW_VF._replace(mac="02:0a:00:00:00:01", vlan=7, qos=1, spoofchk=False, trust=True)
+    machine.alter_vf("ens1f0", 0, **before._asdict())
+    [ledger] = carry_out(machine, [CLAIM], {})
+    assert machine.vf("ens1f0", 0) == ISOLATED
+
+    during, after = carry_out(machine, [], ledger)
+
+    assert during == ledger, "it is held until it is given back"
+    assert after == {}
+    assert machine.vf("ens1f0", 0) == before
+    assert machine.driver(VFS[0]) == "igbvf"
+
+
+def test_a_vf_without_driver_gets_none_back(machine: Machine) -> None:
+    [ledger] = carry_out(machine, [CLAIM], {})
+
+    carry_out(machine, [], ledger)
+
+    assert machine.driver(VFS[0]) is None
+    assert _pci.read_device(machine, VFS[0]).driver_override is None
+
+
+def test_only_what_changes_is_touched(machine: Machine) -> None:
+    stays = CLAIM
+    goes = CLAIM._replace(nic="eth2", vf=1, mac="02:00:00:00:01:02")
+    changes = CLAIM._replace(nic="eth3", vf=2, mac="02:00:00:00:01:03")
+    comes = CLAIM._replace(nic="eth4", pf_name="ens1f1", pf_mac=MACS[1], mac="02:00:00:00:01:04")
+    [ledger] = carry_out(machine, [stays, goes, changes], {})
+    machine.log.clear()
+
+    planned = plan(machine, [stays, changes._replace(vlan=200), comes], ledger)
+    assert [item.address for item in planned.steps.unbind] == [VFS[1], VFS[2]]
+    assert [(item.pf, item.vf) for item in planned.steps.attributes] == [
+        (MACS[0], 1),
+        (f"ens1f0 ({MACS[0]})", 2),
+        (f"ens1f1 ({MACS[1]})", 0),
+    ]
+    assert [item.address for item in planned.steps.bind] == [VFS[2], "0000:01:10.1"]
+    carry_out(machine, [stays, changes._replace(vlan=200), comes], ledger)
+    assert not [event for event in machine.writes if VFS[0] in str(event)]
+    assert machine.vf("ens1f0", 1) == NEW_VF
+    assert machine.vf("ens1f0", 2).vlan == 200
+
+
+def test_one_name_of_two_pfs_does_not_mix_them_up(machine: Machine) -> None:
+    other = CLAIM._replace(nic="eth2", pf_mac=MACS[1], mac="02:00:00:00:01:02", vlan=200)
+
+    carry_out(machine, [CLAIM, other], {})
+
+    assert machine.vf("ens1f0", 0) == ISOLATED
+    assert machine.vf("ens1f1", 0) == ISOLATED._replace(mac=other.mac, vlan=200)
+
+
+def test_a_driver_without_trust_trusts_no_vf(machine: Machine) -> None:
+    machine.alter_vf("ens1f0", 0, trust=None)
+    [ledger] = carry_out(machine, [CLAIM], {})
+    assert machine.vf("ens1f0", 0) == ISOLATED._replace(trust=None)
+
+    carry_out(machine, [], ledger)
+    assert machine.vf("ens1f0", 0) == NEW_VF._replace(trust=None)
+
+
+def test_a_trusted_vf_loses_trust(machine: Machine) -> None:
+    machine.alter_vf("ens1f0", 0, trust=True, spoofchk=False, qos=3, vlan_proto="802.1ad", vlan=5)
+
+    carry_out(machine, [CLAIM], {})
+
+    assert machine.vf("ens1f0", 0) == ISOLATED
+
+
+def test_a_driver_without_spoofchk_does_not_isolate(machine: Machine) -> None:
+    machine.alter_vf("ens1f0", 0, spoofchk=None)
+
+    with pytest.raises(SriovError, match="the driver does not keep spoofchk"):
+        plan(machine, [CLAIM], {})
+
+
+def test_a_held_vf_that_is_gone_needs_nothing(machine: Machine) -> None:
+    ledger = {MZID: [entry(vf=5), entry(pf_mac="04:70:00:00:00:99"), entry(vf=0)]}
+
+    planned = plan(machine, [], ledger)
+    assert not planned.steps
+    assert planned.after == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            {"pf_mac": "04:70:00:00:00:99"},
+            "no interface of this host has the permanent MAC 04:70:00:00:00:99 of PF ens1f0",
+        ),
+        ({"vf": 3}, "VF 3 of PF ens1f0 is not there: the PF has 3 VFs; run mergetb.sriov.prepare"),
+        ({"vf": -1}, "VF -1 of PF ens1f0 is not there"),
+        ({"vlan": 0}, r"it has no VLAN \(vlan 0\), so its frames would leave untagged"),
+        ({"vlan": 4095}, "vlan 4095 is not within 0"),
+        ({"vlan": -1}, "vlan -1 is not within 0"),
+        ({"mac": "02:00"}, "mac '02:00' is not six hexadecimal bytes"),
+        ({"mac": "03:00:00:00:00:01"}, "is a multicast address"),
+        ({"mtu": 1501}, "its MTU 1501 is larger than the 1500 of PF ens1f0: raise the MTU"),
+        ({"vf": 1}, "VF 1 of PF ens1f0 belongs to materialization two.hello.demo"),
+    ],
+)
+def test_what_stands_against_a_claim(
+    machine: Machine, change: dict[str, t.Any], problem: str
+) -> None:
+    ledger = {"two.hello.demo": [entry(vf=1)]}
+
+    with pytest.raises(SriovError, match=f"^alpha.eth1: .*{problem}"):
+        plan(machine, [CLAIM._replace(**change)], ledger)
+
+
+def test_all_that_stands_against_the_claims_is_told(machine: Machine) -> None:
+    claims = [CLAIM._replace(vf=9, mtu=9000), CLAIM._replace(node="beta", vlan=0), CLAIM]
+
+    with pytest.raises(SriovError) as caught:
+        plan(machine, claims, {"other": [entry(pf_mac=MACS[1])]})
+
+    problems = str(caught.value).split("; alpha", 1)
+    assert "VF 9" in problems[0]
+    assert "MTU 9000" in problems[1]
+    assert "beta.eth1: it has no VLAN" in problems[1]
+
+
+@pytest.mark.parametrize("mtu", [None, 68, 9000])
+def test_an_mtu_that_the_pf_can_carry(machine: Machine, mtu: int | None) -> None:
+    plan(machine, [CLAIM._replace(pf_mac=MACS[1], mtu=mtu)], {})
+
+
+def test_one_vf_for_two_nics(machine: Machine) -> None:
+    with pytest.raises(SriovError, match="VF 0 of PF .* is listed twice"):
+        plan(machine, [CLAIM, CLAIM._replace(nic="eth2", vlan=200)], {})
+
+
+def test_a_used_vf_is_not_changed(machine: Machine) -> None:
+    [ledger] = carry_out(machine, [CLAIM], {})
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/{group}")
+    machine.log.clear()
+
+    carry_out(machine, [CLAIM], ledger)
+    machine.log.clear()
+    for claims in ([], [CLAIM._replace(vlan=200)]):
+        with pytest.raises(SriovError) as caught:
+            carry_out(machine, claims, ledger)
+        assert str(caught.value) == (
+            f"materialization {MZID} would change VFs that are in use: VF {VFS[0]}: process 7 "
+            f"(qemu) has /dev/vfio/{group} open. End that use first"
+        )
+    assert machine.writes == []
+
+
+def test_a_driver_that_is_not_loaded(machine: Machine) -> None:
+    ports = _materialization.read_ports(machine, MACS)
+    devices = _materialization.read_devices(machine, ports.values())
+    planned = _materialization.plan(MZID, [CLAIM], "mlx5_vfio_pci", {}, ports, devices)
+
+    with pytest.raises(SriovError, match="'mlx5_vfio_pci' is not loaded"):
+        _materialization.refuse(machine, planned, MZID)
+
+
+def test_the_difference(machine: Machine) -> None:
+    leaving = CLAIM._replace(vf=1, mac="02:00:00:00:01:02")
+    [ledger] = carry_out(machine, [leaving], {})
+    machine.bind(VFS[0], "igbvf")
+    ports = _materialization.read_ports(machine, MACS)
+    devices = _materialization.read_devices(machine, ports.values())
+    planned = _materialization.plan(MZID, [CLAIM], "vfio-pci", ledger, ports, devices)
+
+    plain = {"mac": NEW_VF.mac, "vlan": 0, "qos": 0, "vlan_proto": "802.1Q"}
+    assert _materialization.difference(planned, devices) == {
+        "before": {
+            f"{MACS[0]} VF 1": {**plain, "mac": leaving.mac, "vlan": 100},
+            f"ens1f0 ({MACS[0]}) VF 0": plain,
+            VFS[1]: "vfio-pci",
+            VFS[0]: "igbvf",
+        },
+        "after": {
+            f"{MACS[0]} VF 1": plain,
+            f"ens1f0 ({MACS[0]}) VF 0": {**plain, "mac": CLAIM.mac, "vlan": 100},
+            VFS[1]: None,
+            VFS[0]: "vfio-pci",
+        },
+    }
+
+
+def test_the_devices_of_the_device_map(machine: Machine) -> None:
+    Path(machine.path(f"{DEVICES}/{VFS[2]}/numa_node")).write_text("1\n")
+    ports = _materialization.read_ports(machine, MACS)
+    devices = _materialization.read_devices(machine, ports.values())
+    claims = [CLAIM._replace(vf=2, mtu=None), CLAIM._replace(pf_name="x", pf_mac=MACS[1])]
+
+    first, second = _materialization.devices_of(claims, "vfio-pci", ports, devices)
+    assert first == {
+        "node": "alpha",
+        "nic": "eth1",
+        "pci_address": VFS[2],
+        "pf": "ens1f0",
+        "vf_index": 2,
+        "mac": CLAIM.mac,
+        "vlan": 100,
+        "mtu": None,
+        "driver": "vfio-pci",
+        "numa_node": 1,
+    }
+    assert (second["pf"], second["pci_address"]) == ("x", "0000:01:10.1")
+    assert (second["mtu"], second["numa_node"]) == (1500, None)

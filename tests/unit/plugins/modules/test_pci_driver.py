@@ -1,0 +1,107 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.modules import pci_driver
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
+from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
+
+PF = "0000:01:00.0"
+VFS = ("0000:01:10.0", "0000:01:10.2")
+WANTED = [{"pf": "ens1f0", "vf": 1, "driver": "vfio-pci"}, {"address": VFS[0]}]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.add_pf(PF, "ens1f0", "04:70:00:00:00:10", numvfs=2)
+    machine.add_driver("vfio-pci")
+    machine.bind(VFS[0], "igbvf")
+    machine.log.clear()
+    return machine
+
+
+@pytest.fixture
+def run(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Runner:
+    return Runner(pci_driver, machine, monkeypatch, capsys)
+
+
+def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: Runner) -> None:
+    before = machine.files()
+
+    predicted = run(check_mode=True, devices=WANTED)
+
+    assert machine.files() == before
+    assert machine.log == []
+    done = run(devices=WANTED)
+    assert predicted == done
+    assert done["changed"]
+    assert done["devices"] == [
+        {"address": VFS[1], "driver": "vfio-pci", "iommu_group": "3", "numa_node": None},
+        {"address": VFS[0], "driver": None, "iommu_group": "2", "numa_node": None},
+    ]
+    assert done["diff"] == {
+        "before": {VFS[1]: None, VFS[0]: "igbvf"},
+        "after": {VFS[1]: "vfio-pci", VFS[0]: None},
+    }
+    assert [machine.driver(address) for address in VFS] == [None, "vfio-pci"]
+
+
+def test_a_second_run_writes_nothing(machine: Machine, run: Runner) -> None:
+    run(devices=WANTED)
+    machine.log.clear()
+
+    assert not run(devices=WANTED)["changed"]
+    assert machine.log == []
+
+
+def test_a_function_in_use_is_taken_only_by_force(machine: Machine, run: Runner) -> None:
+    machine.alter_link("eth1", up=True)
+    before = machine.files()
+
+    for check_mode in (True, False):
+        answer = run(check_mode=check_mode, devices=WANTED)
+        assert answer["msg"].startswith(f"in use: {VFS[0]}: interface eth1 is up.")
+    assert machine.files() == before
+    assert machine.log == []
+    assert run(devices=WANTED, force=True)["changed"]
+    assert machine.driver(VFS[0]) is None
+
+
+def test_a_group_that_is_not_viable_is_refused_even_by_force(machine: Machine, run: Runner) -> None:
+    group = machine.link(f"{DEVICES}/{VFS[1]}/iommu_group")
+    machine.add_function("0000:01:11.0", group=group, driver="nvme")
+
+    answer = run(devices=WANTED, force=True)
+
+    assert "0000:01:11.0 (nvme) in the same IOMMU group" in answer["msg"]
+    assert machine.log == []
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ({"address": "0000:09:00.0"}, "there is no PCI device 0000:09:00.0"),
+        ({"address": "../../../class/net/ens1f0/device"}, "there is no PCI device ../../.."),
+        ({"pf": PF, "vf": 2}, "has no VF 2"),
+        ({"pf": PF}, "missing parameter(s) required by 'pf': vf"),
+        ({"address": VFS[0], "vf": 0}, "missing parameter(s) required by 'vf': pf"),
+        ({"address": VFS[0], "pf": PF, "vf": 0}, "mutually exclusive: address|pf"),
+        ({"driver": "vfio-pci"}, "one of the following is required: address, pf"),
+    ],
+)
+def test_what_names_no_function(
+    machine: Machine, run: Runner, device: dict[str, object], text: str
+) -> None:
+    answer = run(devices=[*WANTED, device])
+
+    assert answer["failed"]
+    assert text in answer["msg"]
+    assert machine.log == []
