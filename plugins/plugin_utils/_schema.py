@@ -1,0 +1,259 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The part of MergeTB's protocol buffers that the collection reads. PRIVATE to the collection.
+
+The tables hold the fields that are used and no more; on the wire every other field is skipped.
+Names, numbers and types are those of the descriptor in the PyPI package mergexp (package xir) and
+of the bindings in the PyPI package mergetbapi (portal.v1, whose proto file is not published).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing as t
+
+try:
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format
+    from google.protobuf.message import DecodeError
+    from google.protobuf.message_factory import GetMessageClass
+except ImportError as error:
+    PROTOBUF_IMPORT_ERROR: ImportError | None = error
+else:
+    PROTOBUF_IMPORT_ERROR = None
+
+_PACKAGE = "mergetb.sriov"
+
+# Field name: "number [repeated | map KEY | oneof NAME] type".
+MESSAGES: dict[str, dict[str, str]] = {
+    # xir
+    "Facility": {
+        "id": "1 string",
+        "fqdn": "2 string",
+        "resources": "3 repeated Resource",
+        "cables": "4 repeated Cable",
+    },
+    "Resource": {
+        "id": "1 string",
+        "facility": "2 string",
+        "NICs": "5 repeated NIC",
+        "alloc": "7 repeated AllocMode",
+        "roles": "8 repeated Role",
+        "infranet_addr": "18 map string AddressList",
+        "fqdn": "22 string",
+    },
+    "AddressList": {"list": "1 repeated string"},
+    "NIC": {
+        "ports": "1 repeated Port",
+        "product_info": "4 ProductInfo",
+        "model": "6 NICModel",
+    },
+    "ProductInfo": {"Manufacturer": "1 string", "Model": "2 string", "SKU": "3 string"},
+    "Port": {
+        "capacity": "4 uint64",
+        "mac": "5 string",
+        "connector": "7 Ref",
+        "role": "8 LinkRole",
+        "breakout": "11 Breakout",
+        "name": "13 string",
+        "sriov": "14 SRIOV",
+        "roles": "15 repeated LinkRole",
+    },
+    "SRIOV": {"Pf": "2 oneof Data SRIOV_PF", "Vf": "3 oneof Data SRIOV_VF"},
+    "SRIOV_PF": {"MaxVFs": "1 uint32"},
+    "SRIOV_VF": {"VfIndex": "1 uint32"},
+    "Breakout": {"index": "1 uint32", "radix": "2 uint32"},
+    "Ref": {"element": "1 string", "facility": "4 string"},
+    "Cable": {"id": "1 string", "ends": "4 repeated End"},
+    "End": {"connectors": "1 repeated Connector"},
+    "Connector": {"index": "2 uint32", "Port": "6 Ref", "breakout": "7 Breakout"},
+    "ResourceAllocation": {"resource": "1 string", "node": "4 string", "NICs": "7 NICsAllocation"},
+    "NICsAllocation": {"alloc": "1 map uint32 NICAllocation"},
+    "NICAllocation": {"alloc": "1 map uint32 PortAllocation"},
+    "PortAllocation": {"name": "1 string", "mac": "2 string"},
+    "XirLink": {"id": "1 string"},
+    # portal.v1
+    "GetFacilityResponse": {"model": "2 Facility"},
+    "GetMaterializationResponse": {"materialization": "1 Materialization"},
+    "Materialization": {
+        "rid": "1 string",
+        "eid": "2 string",
+        "pid": "3 string",
+        "vms": "6 repeated VirtualMachine",
+        "links": "7 repeated Link",
+    },
+    "VirtualMachine": {"vm_alloc": "1 ResourceAllocation"},
+    "Link": {"realization": "1 LinkRealization"},
+    "LinkRealization": {"link": "1 XirLink", "segments": "2 map uint64 LinkSegment"},
+    "LinkSegment": {
+        "endpoints": "1 repeated Endpoint",
+        "waypoints": "2 repeated Waypoint",
+        "vid": "3 uint32",
+    },
+    "Endpoint": {
+        "host": "2 string",
+        "node": "3 string",
+        "mac": "5 string",
+        "vlan": "7 oneof interface VLANInterface",
+        "mtu": "10 uint32",
+        "vf": "12 oneof interface VFInterface",
+        "trunk": "13 oneof interface VLANTrunkPort",
+    },
+    "Waypoint": {
+        "host": "2 string",
+        "access": "4 oneof interface VLANAccessPort",
+        "trunk": "5 oneof interface VLANTrunkPort",
+        "tap": "6 oneof interface VLANTapPort",
+    },
+    "VFInterface": {
+        "virtif": "1 PhysicalInterface",
+        "parent": "2 VirtualFunction",
+        "vid": "3 uint32",
+        "addrs": "4 repeated string",
+    },
+    "VirtualFunction": {"pf": "2 PhysicalInterface", "vf_index": "3 uint32", "mac": "4 string"},
+    "PhysicalInterface": {"name": "1 string", "mac": "2 string"},
+    "VLANInterface": {"parent": "3 PhysicalInterface"},
+    "VLANTrunkPort": {"port": "1 PhysicalInterface"},
+    "VLANAccessPort": {"port": "1 PhysicalInterface"},
+    "VLANTapPort": {"node": "1 string"},
+}
+
+# Where MergeTB puts the enum's name in front of a value's (Role_unknown), it is left out here.
+ENUMS: dict[str, dict[int, str]] = {
+    "Role": dict(
+        enumerate(
+            "unknown TbNode InfraServer ConsoleServer PowerController NetworkEmulator XpSwitch"
+            " InfraSwitch MgmtSwitch Gateway Leaf Fabric Spine StorageServer InfrapodServer"
+            " EtcdHost MinIOHost RexHost DriverHost ManagerHost CommanderHost SledHost RallyHost"
+            " PDU EmuSwitch Hypervisor PhysicsSimulator Stem BorderGateway OpsServer PoESwitch"
+            " ExtraEtcd ExtraMinio".split()
+        )
+    ),
+    "AllocMode": dict(
+        enumerate(
+            "Undefined NoAlloc Net NetEmu Filesystem BlockDevice Physical Virtual Infrapod"
+            " Physim".split()
+        )
+    ),
+    "LinkRole": dict(
+        enumerate(
+            "Unspecified InfraLink XpLink Tor EmuLink MgmtLink GatewayLink SimLink HarborEndpoint"
+            " InternalLink BorderGatewayLink WireguardLink IPMILink BGPUnderlayLink"
+            " ConsoleLink".split()
+        )
+    ),
+    "NICModel": {
+        0: "Intel200",
+        1: "Intel300",
+        2: "Intel500",
+        3: "Intel700",
+        4: "Intel800",
+        50: "Intel7000",
+        51: "Intel8000",
+        52: "Intel9000",
+        101: "ConnectX4",
+        102: "ConnectX5",
+        103: "ConnectX6",
+        201: "NetXtreme2",
+        301: "QCA9000",
+        10001: "Virtio",
+        10002: "E1000",
+        10003: "E1000E",
+    },
+}
+
+_SCALARS = {"string": "TYPE_STRING", "uint32": "TYPE_UINT32", "uint64": "TYPE_UINT64"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A field of a message. ``type`` is a scalar's, an enum's or a message's name."""
+
+    name: str
+    number: int
+    type: str
+    repeated: bool = False
+    map_key: str | None = None
+    oneof: str | None = None
+
+
+@functools.cache
+def fields(message: str) -> tuple[Field, ...]:
+    """Return the fields of a message, for example of ``Facility``."""
+    return tuple(_field(name, text) for name, text in MESSAGES[message].items())
+
+
+def _field(name: str, definition: str) -> Field:
+    number, *qualifier, type_name = definition.split()
+    match qualifier:
+        case ["repeated"]:
+            return Field(name, int(number), type_name, repeated=True)
+        case ["map", key]:
+            return Field(name, int(number), type_name, map_key=key)
+        case ["oneof", oneof]:
+            return Field(name, int(number), type_name, oneof=oneof)
+        case _:
+            return Field(name, int(number), type_name)
+
+
+def parse(message: str, data: bytes) -> t.Any:
+    """Return the message that ``data`` encodes; None if it encodes none."""
+    try:
+        return _classes()[message].FromString(data)
+    except (DecodeError, ValueError):  # the latter of protobuf in pure Python: text is not UTF-8
+        return None
+
+
+def build(message: str, values: dict[str, t.Any]) -> t.Any:
+    """Return a message from the values of its fields, with dictionaries for messages."""
+    return json_format.ParseDict(values, _classes()[message]())
+
+
+@functools.cache
+def _classes() -> dict[str, t.Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="mergetb/sriov.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for name, values in ENUMS.items():
+        enum_type = file.enum_type.add(name=name)
+        for number, value in values.items():
+            # The values of all enums of a package share one scope.
+            enum_type.value.add(name=f"{name}_{value}", number=number)
+    for name in MESSAGES:
+        message = file.message_type.add(name=name)
+        for field in fields(name):
+            _describe(message, field)
+    # Not the default pool: the process may hold MergeTB's own descriptors there.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in MESSAGES
+    }
+
+
+def _describe(message: descriptor_pb2.DescriptorProto, field: Field) -> None:
+    type_name = field.type
+    if field.map_key:
+        entry = message.nested_type.add(name=field.name.title().replace("_", "") + "Entry")
+        entry.options.map_entry = True
+        _describe(entry, Field("key", 1, field.map_key))
+        _describe(entry, Field("value", 2, field.type))
+        type_name = f"{message.name}.{entry.name}"
+    described = message.field.add(
+        name=field.name,
+        number=field.number,
+        label="LABEL_REPEATED" if field.repeated or field.map_key else "LABEL_OPTIONAL",
+    )
+    kind = _SCALARS.get(type_name) or ("TYPE_ENUM" if type_name in ENUMS else "TYPE_MESSAGE")
+    described.type = described.Type.Value(kind)
+    if type_name not in _SCALARS:
+        described.type_name = f".{_PACKAGE}.{type_name}"
+    if field.oneof:
+        oneofs = [oneof.name for oneof in message.oneof_decl]
+        if field.oneof not in oneofs:
+            message.oneof_decl.add(name=field.oneof)
+            oneofs.append(field.oneof)
+        described.oneof_index = oneofs.index(field.oneof)

@@ -1,0 +1,149 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facility models and materializations in every encoding, written by MergeTB's own bindings."""
+
+from __future__ import annotations
+
+import base64
+import json
+import typing as t
+import warnings
+
+import betterproto
+from ansible_collections.mergetb.sriov.tests.tools import make_phobos
+from google.protobuf import json_format
+from mergetbapi import xir
+from mergetbapi.portal import v1 as portal
+from mergexp.pb import core_pb2
+
+PHOBOS = make_phobos.facility()
+EXPERIMENT = make_phobos.experiment(PHOBOS)
+
+
+def phobos() -> xir.Facility:
+    """Return a facility to change: the example's."""
+    return make_phobos.facility()
+
+
+def experiment() -> portal.Materialization:
+    """Return a materialization to change: the example's."""
+    return make_phobos.experiment(PHOBOS)
+
+
+def resource(facility: xir.Facility, name: str) -> xir.Resource:
+    """Return the resource ``name``."""
+    return next(resource for resource in facility.resources if resource.id == name)
+
+
+def pf(facility: xir.Facility, host: str, index: int = 0) -> xir.Port:
+    """Return a PF's port of a host of the example facility."""
+    return resource(facility, host).ni_cs[1].ports[index]
+
+
+def endpoint(
+    materialization: portal.Materialization, link: int = 0, node: int = 0
+) -> portal.Endpoint:
+    """Return an endpoint of the example experiment."""
+    return materialization.links[link].realization.segments[1].endpoints[node]
+
+
+def segment(materialization: portal.Materialization, link: int = 0) -> portal.LinkSegment:
+    """Return the segment of a link of the example experiment."""
+    return materialization.links[link].realization.segments[1]
+
+
+def before_2025(facility: xir.Facility) -> xir.Facility:
+    """Return a facility with only what MergeTB's descriptor of 2024 has (mergexp)."""
+    facility = xir.Facility().parse(bytes(facility))
+    for resource in facility.resources:
+        resource.fqdn = ""
+        for nic in resource.ni_cs:
+            for port in nic.ports:
+                if port.roles:
+                    [port.role] = port.roles
+                    port.roles = []
+    return facility
+
+
+def encodings(
+    message: xir.Facility | portal.Materialization, response: betterproto.Message
+) -> dict[str, bytes]:
+    """Return what the Python bindings write; ``response`` is the portal's around the message."""
+    wire = bytes(message)
+    snake = message.to_dict(casing=betterproto.Casing.SNAKE)
+    with warnings.catch_warnings():
+        # Of deprecated fields, all of which are written here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        verbose = type(message)().parse(wire).to_json(include_default_values=True)
+    texts = {
+        "base64": base64.b64encode(wire).decode(),
+        "base64 in lines": base64.encodebytes(wire).decode(),
+        "base64 in lines of Windows": base64.encodebytes(wire).decode().replace("\n", "\r\n"),
+        "base64 of a response": base64.b64encode(bytes(response)).decode(),
+        "JSON": message.to_json(),
+        "JSON, indented": message.to_json(indent=4),
+        "JSON, snake case": json.dumps(snake),
+        "JSON, keys sorted": json.dumps(snake, sort_keys=True),
+        "JSON with default values": verbose,
+        "JSON of a response": response.to_json(),
+        "JSON with a byte order mark": "\ufeff" + message.to_json(),
+    }
+    binaries = {"wire": wire, "wire of a response": bytes(response)}
+    return binaries | {name: text.encode() for name, text in texts.items()}
+
+
+def facility_encodings(facility: xir.Facility) -> dict[str, bytes]:
+    """Return a facility as the Python bindings write it."""
+    return encodings(
+        facility,
+        portal.GetFacilityResponse(facility=portal.Facility(name=facility.id), model=facility),
+    )
+
+
+def go_encodings(facility: xir.Facility) -> dict[str, bytes]:
+    """Return a facility, before 2025, as Go writes it.
+
+    protojson is written by protobuf's own writer from MergeTB's descriptor, encoding/json by hand
+    from what that says of structs: names of the proto file, numbers for enums and integers, and
+    oneofs inside an object of their name.
+    """
+    message = core_pb2.Facility.FromString(bytes(facility))
+
+    def write(**options: bool) -> str:
+        return json_format.MessageToJson(message, **options)
+
+    structs = json.loads(
+        write(preserving_proto_field_name=True, use_integers_for_enums=True), object_hook=_struct
+    )
+    texts = {
+        "protojson": write(),
+        "protojson with proto names": write(preserving_proto_field_name=True),
+        "protojson with enum numbers": write(use_integers_for_enums=True),
+        "protojson with default values": write(always_print_fields_with_no_presence=True),
+        "protojson of a response": json.dumps({"facility": {}, "model": json.loads(write())}),
+        "encoding/json": json.dumps(structs),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _struct(value: dict[str, t.Any]) -> dict[str, t.Any]:
+    if "capacity" in value:
+        value["capacity"] = int(value["capacity"])
+    arms = {arm: value.pop(arm) for arm in ("Pf", "Vf") if arm in value}
+    return value | {"Data": arms} if arms else value
+
+
+def materialization_encodings(materialization: portal.Materialization) -> dict[str, bytes]:
+    """Return a materialization as the Python bindings write it, and as Go's encoding/json does."""
+    structs = json.loads(materialization.to_json(), object_hook=_interface)
+    return encodings(
+        materialization, portal.GetMaterializationResponse(materialization=materialization)
+    ) | {"encoding/json": json.dumps(structs).encode()}
+
+
+def _interface(value: dict[str, t.Any]) -> dict[str, t.Any]:
+    arms = {arm: value.pop(arm) for arm in ("vf", "vlan", "tap", "access") if arm in value}
+    interface = {arm.title(): item for arm, item in arms.items()}
+    return value | {"interface": interface} if arms else value
