@@ -183,7 +183,12 @@ class Host:
                 encoding="utf-8",
                 errors="replace",
                 timeout=seconds,
-                env={**os.environ, "LC_ALL": "C"},
+                # An administrator's commands are not on the path of every login.
+                env={
+                    **os.environ,
+                    "LC_ALL": "C",
+                    "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+                },
                 check=False,
             )
         except FileNotFoundError as error:

@@ -26,6 +26,9 @@ UDEV_RULES = "/etc/udev/rules.d/70-mergetb-sriov.rules"
 _WRITE_SECONDS = 120
 _VFS_SECONDS = 120
 
+# Drivers that make no VFs while the link is down (systemd issue 40739).
+_UP_FIRST = ("bnxt_en",)
+
 _REMEDIES = {
     errno.EBUSY: "the device is busy: another program changes its VFs or uses one; run again when "
     "it has ended",
@@ -179,12 +182,14 @@ def _await_vfs(host: Host, pf: _pci.PF, count: int) -> None:
 
 
 def udev_rules(pfs: t.Iterable[tuple[_pci.PF, int]]) -> str:
-    """The udev rules that make the VFs of each PF at boot, in the order of `plan`.
+    """The udev rules that make the VFs of each PF at boot.
 
     A rule holds for one card in one slot: both the PCI address and the MAC must be right, so that
     another card in the slot gets no VFs. It acts when the interface appears, which is when the
     PF's driver is ready, and again on what may follow that; the kernel takes an equal count for
-    nothing to do. Raises `SriovError` for a PF with no MAC to tell it by.
+    nothing to do. The link comes last, since udev can rename an interface only while it is down;
+    for the drivers that want it first the count is written after it.
+    Raises `SriovError` for a PF with no MAC to tell it by.
     """
     lines = ["# Made by mergetb.sriov.numvfs; changes are lost at its next run."]
     for pf, count in pfs:
@@ -194,11 +199,18 @@ def udev_rules(pfs: t.Iterable[tuple[_pci.PF, int]]) -> str:
                 "rule can make its VFs at boot: set at_boot to false"
             )
         if count:
+            numvfs = f"{_pci.DEVICES}/{pf.address}/sriov_numvfs"
+            up = 'RUN+="/sbin/ip link set dev $name up"'
+            late = [up, f"RUN+=\"/bin/sh -c 'echo {count} > {numvfs}'\""]
+            early = [f'ATTR{{device/sriov_numvfs}}="{count}"', up]
             lines.append(
-                'ACTION=="add|change|move", SUBSYSTEM=="net", '
-                f'KERNELS=="{pf.address}", ATTR{{address}}=="{pf.mac}", '
-                'ATTR{device/sriov_drivers_autoprobe}="0", '
-                f'ATTR{{device/sriov_numvfs}}="{count}", '
-                'RUN+="/sbin/ip link set dev $name up"'
+                ", ".join(
+                    [
+                        'ACTION=="add|change|move", SUBSYSTEM=="net"',
+                        f'KERNELS=="{pf.address}", ATTR{{address}}=="{pf.mac}"',
+                        'ATTR{device/sriov_drivers_autoprobe}="0"',
+                        *(late if pf.driver in _UP_FIRST else early),
+                    ]
+                )
             )
     return "\n".join(lines) + "\n"

@@ -169,6 +169,13 @@ def interfaces(host: Host, address: str) -> list[str]:
     )
 
 
+def function_of_interface(host: Host, interface: str) -> str | None:
+    """The PCI function of *interface*, also where that is a device on a bus of its own (virtio)."""
+    target = host.target(f"/sys/class/net/{interface}") or ""
+    functions = [part for part in target.split("/") if host.exists(f"{DEVICES}/{part}/vendor")]
+    return functions[-1] if functions else None
+
+
 def _port_name(host: Host, interface: str) -> str:
     try:
         return host.read(f"{interface}/phys_port_name") or ""
@@ -245,8 +252,8 @@ def _address_of_interface(host: Host, name: str, mac: str) -> str:
         names = [link.name for link in links if link.name == name]
     addresses = {
         address
-        for address in (host.link(f"/sys/class/net/{name}/device") for name in names)
-        if address is not None and host.exists(f"{DEVICES}/{address}")
+        for address in (function_of_interface(host, name) for name in names)
+        if address is not None
     }
     if not addresses:
         known = ", ".join(

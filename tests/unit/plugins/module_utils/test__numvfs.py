@@ -302,6 +302,14 @@ def test_udev_rules() -> None:
     )
 
 
+def test_udev_sets_the_link_up_first_where_the_driver_wants_it() -> None:
+    rules = _numvfs.udev_rules([(PLAIN._replace(driver="bnxt_en"), 7)])
+
+    up = rules.index('RUN+="/sbin/ip link set dev $name up"')
+    assert up < rules.index(f"echo 7 > /sys/bus/pci/devices/{PF}/sriov_numvfs")
+    assert "ATTR{device/sriov_numvfs}" not in rules
+
+
 def test_no_udev_rule_can_tell_a_pf_without_mac() -> None:
     pf = PLAIN._replace(interface=None, mac=None)
 

@@ -1,0 +1,336 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Boot loaders: where a host keeps the kernel arguments, and how its boot entries get them.
+
+A boot loader has configuration files, which an operator edits, and boot entries, which a tool makes
+of them. Both are read, since a run may have been interrupted between the edit and the tool, and
+since an entry tells more truly than a shell fragment what the next boot will have.
+
+Sources: grub-mkconfig(8), grubby(8), kernel-install(8), bootctl(1), and the Boot Loader Interface
+of systemd for the EFI variable.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+import re
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _grub, _kernel_cmdline
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._kernel_cmdline import Wanted
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+DEFAULT_GRUB = "/etc/default/grub"
+GRUB_CFG = "/boot/grub/grub.cfg"
+KERNEL_CMDLINE = "/etc/kernel/cmdline"
+
+_PROXMOX_ESPS = "/etc/kernel/proxmox-boot-uuids"
+_LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_MODULES = "/usr/lib/modules"
+
+# What a tool may print where it fails, in characters.
+_TAIL = 500
+
+_GRUB_SECTION = re.compile(
+    r"^### BEGIN /etc/grub\.d/10_linux\w* ###$(.*?)^### END", re.MULTILINE | re.DOTALL
+)
+_GRUB_ENTRY = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
+_GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
+
+
+class BootLoader(abc.ABC):
+    """A way by which hosts keep their kernel arguments."""
+
+    name: str
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @abc.abstractmethod
+    def files(self) -> dict[str, str]:
+        """The configuration files by path; a file that is to be made has no text."""
+
+    @abc.abstractmethod
+    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        """*files* with what is *wanted*."""
+
+    @abc.abstractmethod
+    def entries(self) -> list[str] | None:
+        """The command lines of the boot entries that the tool makes; `None` where unknown."""
+
+    @abc.abstractmethod
+    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+        """Write *files*, those that change, and give the boot entries what is *wanted*."""
+
+    def _write(self, files: t.Mapping[str, str]) -> None:
+        for path, text in files.items():
+            self.host.replace(path, text)
+
+
+class Grub(BootLoader):
+    """GRUB as Debian and Ubuntu set it up: shell fragments, of which update-grub makes grub.cfg."""
+
+    name = "grub"
+
+    def files(self) -> dict[str, str]:
+        fragments = [
+            f"{DEFAULT_GRUB}.d/{name}"
+            for name in self.host.names(f"{DEFAULT_GRUB}.d")
+            if name.endswith(".cfg")
+        ]
+        return {path: _text(self.host, path) for path in [DEFAULT_GRUB, *fragments]}
+
+    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        return _grub.edited(files, wanted)
+
+    def entries(self) -> list[str] | None:
+        config = _text(self.host, GRUB_CFG)
+        made = "".join(_GRUB_SECTION.findall(config)) or config
+        # All but those for recovery have the same arguments, and the first is not for recovery.
+        return [line.strip() for line in _GRUB_ENTRY.findall(made)[:1]]
+
+    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+        self._write(files)
+        _run(self.host, "update-grub")
+        if self.host.exists(_PROXMOX_ESPS):
+            _run(self.host, "proxmox-boot-tool", "refresh")
+
+
+class Grubby(BootLoader):
+    """Boot entries (BLS) that grubby edits, as on RHEL and Fedora.
+
+    The files are what the entries of kernels to come are made of.
+    """
+
+    name = "grubby"
+
+    def files(self) -> dict[str, str]:
+        return {
+            path: _text(self.host, path)
+            for path in (DEFAULT_GRUB, KERNEL_CMDLINE)
+            if self.host.exists(path)
+        }
+
+    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        edited = _grub.edited({p: x for p, x in files.items() if p == DEFAULT_GRUB}, wanted)
+        if KERNEL_CMDLINE in files:
+            edited[KERNEL_CMDLINE] = _kernel_cmdline.complete(files[KERNEL_CMDLINE], wanted)
+        return edited
+
+    def entries(self) -> list[str] | None:
+        return _GRUBBY_ENTRY.findall(_run(self.host, "grubby", "--info=ALL"))
+
+    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+        kept = {**self.files(), **files}
+        remove, add = grubby_arguments(self.entries() or [], wanted)
+        if remove or add:
+            _run(
+                self.host,
+                "grubby",
+                "--update-kernel=ALL",
+                f"--remove-args={' '.join(remove)}",
+                f"--args={' '.join(add)}",
+            )
+        # grubby rewrites these files too, and every line of /etc/default/grub whose variable has a
+        # name that begins with GRUB_CMDLINE_LINUX.
+        self._write({path: text for path, text in kept.items() if _text(self.host, path) != text})
+
+
+class SystemdBoot(BootLoader):
+    """/etc/kernel/cmdline, of which kernel-install makes an entry for each installed kernel."""
+
+    name = "systemd-boot"
+
+    def files(self) -> dict[str, str]:
+        return {KERNEL_CMDLINE: _text(self.host, KERNEL_CMDLINE)}
+
+    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        text = files[KERNEL_CMDLINE] or self._implied()
+        completed = _kernel_cmdline.complete(text, wanted)
+        return {KERNEL_CMDLINE: files[KERNEL_CMDLINE] if completed == text else completed}
+
+    def _implied(self) -> str:
+        """What kernel-install takes where the file is missing."""
+        running = self.host.read("/proc/cmdline") or ""
+        own = re.sub(r"(?:^|\s)(?:BOOT_IMAGE|initrd)=\S+", "", running).strip()
+        return _text(self.host, "/usr/lib/kernel/cmdline") or f"{own}\n"
+
+    def entries(self) -> list[str] | None:
+        kernels = self._kernels()
+        if _command(self.host, "bootctl") is None or self.host.exists(_PROXMOX_ESPS):
+            return None
+        found = [
+            entry.get("options", "")
+            for entry in bootctl_entries(_run(self.host, "bootctl", "list", "--json=short"))
+            if any(_is_entry_of(kernel, entry.get("id", "")) for kernel in kernels)
+        ]
+        return found or None
+
+    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+        self._write(files)
+        if self.host.exists(_PROXMOX_ESPS):
+            _run(self.host, "proxmox-boot-tool", "refresh")
+            return
+        for kernel, image in self._kernels().items():
+            _run(self.host, "kernel-install", "add", kernel, image)
+
+    def _kernels(self) -> dict[str, str]:
+        """The images of the installed kernels by version."""
+        images = {}
+        for version in self.host.names(_MODULES):
+            for image in (f"{_MODULES}/{version}/vmlinuz", f"/boot/vmlinuz-{version}"):
+                if self.host.exists(image):
+                    images.setdefault(version, image)
+        return images
+
+
+class Elsewhere(BootLoader):
+    """No boot loader of the host: its arguments come from a network boot server, say."""
+
+    name = "none"
+
+    def files(self) -> dict[str, str]:
+        return {}
+
+    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        difference = _kernel_cmdline.difference(self._running(), wanted)
+        if difference:
+            raise SriovError(
+                f"the kernel was started {difference}, and no boot loader was found to mend that: "
+                f"neither update-grub nor grubby is installed, and there is no {KERNEL_CMDLINE}. "
+                "Set the arguments where this host is booted from, and reboot it"
+            )
+        return {}
+
+    def entries(self) -> list[str] | None:
+        return [self._running()]
+
+    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+        """There is nothing that `edited` would let pass."""
+
+    def _running(self) -> str:
+        return self.host.read("/proc/cmdline") or ""
+
+
+def find(host: Host) -> BootLoader:
+    """What *host* keeps its kernel arguments with, the one that booted it first."""
+    info = (host.read_bytes(_LOADER_INFO) or b"")[4:].decode("utf-16-le", "replace")
+    if info.startswith("systemd-boot"):
+        return SystemdBoot(host)
+    if _command(host, "grubby"):
+        return Grubby(host)
+    if _command(host, "update-grub"):
+        return Grub(host)
+    if host.exists(KERNEL_CMDLINE):
+        return SystemdBoot(host)
+    return Elsewhere(host)
+
+
+class Plan(t.NamedTuple):
+    """What has to be done for the next boot.
+
+    *files* are the new texts of the files that change. *entries* are the command lines of the boot
+    entries afterwards; `None` where the boot loader does not show them. *remake* tells whether
+    the entries have to be made again, *changed* whether anything is known to become different.
+    """
+
+    files: dict[str, str]
+    entries: list[str] | None
+    remake: bool
+    changed: bool
+
+
+def plan(
+    files: t.Mapping[str, str],
+    edited: t.Mapping[str, str],
+    entries: list[str] | None,
+    wanted: Wanted,
+    running: str,
+) -> Plan:
+    """The plan for the files *files*, to be *edited*, and the boot entries *entries*.
+
+    Entries that nobody can read are made again as long as the command line *running* of the
+    kernel does not show that they are right.
+    """
+    changes = {path: text for path, text in edited.items() if text != files[path]}
+    if entries is None:
+        remake = not _kernel_cmdline.satisfies(running, wanted)
+        return Plan(changes, None, bool(changes) or remake, bool(changes))
+    outdated = not entries or not all(_kernel_cmdline.satisfies(entry, wanted) for entry in entries)
+    entries = [_kernel_cmdline.complete(entry, wanted) for entry in entries]
+    return Plan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
+
+
+def verified_entries(loader: BootLoader, wanted: Wanted) -> list[str] | None:
+    """The boot entries; raises `SriovError` where they still are not as *wanted*."""
+    entries = loader.entries()
+    if entries is None:
+        return None
+    problems = [_kernel_cmdline.difference(entry, wanted) for entry in entries]
+    if not entries or any(problems):
+        cause = f"one is {next(filter(None, problems))}" if entries else "there is none"
+        raise SriovError(
+            f"the boot entries were made again, but {cause}: {loader.name} takes its kernel "
+            f"arguments from elsewhere too. Look through {', '.join(loader.files())} and the "
+            "scripts that make its entries"
+        )
+    return entries
+
+
+def grubby_arguments(entries: t.Iterable[str], wanted: Wanted) -> tuple[list[str], list[str]]:
+    """What grubby has to remove from the command lines *entries*, and what it has to add.
+
+    grubby puts an argument in the place of all others of its name, so those that stay are named
+    again.
+    """
+    remove: list[str] = []
+    add: list[str] = []
+    for entry in entries:
+        old = _kernel_cmdline.arguments(entry)
+        new = _kernel_cmdline.arguments(_kernel_cmdline.complete(entry, wanted))
+        remove += [argument for argument in old if argument not in new]
+        names = {argument.partition("=")[0] for argument in new if argument not in old}
+        add += [argument for argument in new if argument.partition("=")[0] in names]
+    return remove, list(dict.fromkeys(add))
+
+
+def bootctl_entries(output: str) -> list[dict[str, t.Any]]:
+    """The boot entries in what `bootctl list --json=short` prints.
+
+    It is one list, and before systemd 253 one object on each line.
+    """
+    if output.lstrip().startswith("["):
+        return json.loads(output)
+    return [json.loads(line) for line in output.splitlines() if line.strip()]
+
+
+def _is_entry_of(kernel: str, entry_id: str) -> bool:
+    """Whether *entry_id* is that of an entry or image which kernel-install made for *kernel*."""
+    return bool(re.search(rf"-{re.escape(kernel)}(\+[0-9-]+)?\.(conf|efi)$", entry_id))
+
+
+def _text(host: Host, path: str) -> str:
+    return (host.read_bytes(path) or b"").decode("utf-8", "surrogateescape")
+
+
+def _command(host: Host, name: str) -> str | None:
+    """The path of a command, also where the search path lacks the administrator's commands."""
+    for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+        if host.exists(f"{directory}/{name}"):
+            return f"{directory}/{name}"
+    return None
+
+
+def _run(host: Host, name: str, *arguments: str) -> str:
+    done = host.run([_command(host, name) or name, *arguments])
+    if done.rc:
+        raise SriovError(
+            f"'{' '.join([name, *arguments])}' failed ({done.rc}): {done.err.strip()[-_TAIL:]}"
+        )
+    return done.out

@@ -1,0 +1,235 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a host can give the VFs that its model promises, and what is in the way."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _iommu, _management, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+ERROR = "error"
+WARNING = "warning"
+
+_NETWORK_CLASS = "0x02"
+
+
+class Problem(t.NamedTuple):
+    """Something about *element* that prevents (`error`) or endangers (`warning`) VFs."""
+
+    severity: str
+    element: str
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.element}: {self.cause}; {self.remedy}"
+
+
+class Wanted(t.NamedTuple):
+    """A PF of the model: its *name*, what it is found by, the model's count and the one to make."""
+
+    name: str
+    pf: str
+    max_vfs: int
+    numvfs: int
+
+
+class Facts(t.NamedTuple):
+    """What the host shows of a PF.
+
+    *acs* tells whether all ports above it have Access Control Services, which keep its VFs in
+    groups of their own; `None` where there is no such port or its configuration cannot be read.
+    *group_mates* are the other devices in its IOMMU group.
+    """
+
+    pf: _pci.PF
+    capabilities: _pci.Capabilities
+    acs: bool | None
+    iommu_group: str | None
+    group_mates: tuple[str, ...]
+
+
+def wanted(pfs: t.Iterable[t.Mapping[str, t.Any]], numvfs: t.Mapping[str, t.Any]) -> list[Wanted]:
+    """The PFs of the host variable `sriov_pfs`, with the counts that *numvfs* has by name.
+
+    A PF is found by its MAC, and where the model has none by its name. Raises `SriovError` for an
+    entry without the keys that are needed and for a count that is none.
+    """
+    result = []
+    for index, pf in enumerate(pfs):
+        element = f"sriov_pfs[{index}]"
+        name = pf.get("name")
+        if not isinstance(name, str) or not name:
+            raise SriovError(f"{element} has no name: give each PF a name")
+        max_vfs = _count(pf.get("max_vfs"), f"{element} ({name}): max_vfs")
+        result.append(
+            Wanted(
+                name=name,
+                pf=pf.get("mac") or name,
+                max_vfs=max_vfs,
+                numvfs=_count(numvfs.get(name, max_vfs), f"sriov_numvfs: {name}"),
+            )
+        )
+    unknown = sorted(set(numvfs) - {pf.name for pf in result})
+    if unknown:
+        raise SriovError(
+            f"sriov_numvfs names {', '.join(unknown)}, which is no PF of sriov_pfs "
+            f"({', '.join(pf.name for pf in result) or 'empty'})"
+        )
+    return result
+
+
+def _count(value: object, element: str) -> int:
+    text = "" if isinstance(value, bool) else str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise SriovError(f"{element} is {value!r}, not a number of VFs")
+    return int(text)
+
+
+def read(host: Host, pf: _pci.PF) -> Facts:
+    ports = []
+    port = _pci.upstream(host, pf.address)
+    while port is not None:
+        ports.append(_pci.read_capabilities(host, port))
+        port = _pci.upstream(host, port)
+    group = _pci.read_device(host, pf.address).iommu_group
+    members = _pci.group_members(host, group) if group else []
+    return Facts(
+        pf=pf,
+        capabilities=_pci.read_capabilities(host, pf.address),
+        acs=all(port.acs for port in ports) if ports and all(p.extended for p in ports) else None,
+        iommu_group=group,
+        group_mates=tuple(address for address in members if address != pf.address),
+    )
+
+
+def judge(wanted: Wanted, facts: Facts, carries: str | None) -> list[Problem]:
+    """What is wrong with a PF; *carries* tells what management traffic goes through it, if any."""
+    pf = facts.pf
+    element = f"{wanted.name} ({pf.address})"
+    problems = []
+
+    def error(cause: str, remedy: str) -> None:
+        problems.append(Problem(ERROR, element, cause, remedy))
+
+    def warning(cause: str, remedy: str) -> None:
+        problems.append(Problem(WARNING, element, cause, remedy))
+
+    if carries:
+        error(
+            f"it is the management NIC: {carries}",
+            "manage the host through another NIC, or take this PF out of sriov_pfs",
+        )
+    if pf.driver is None:
+        error("it has no driver", "load the driver of the card")
+    if pf.totalvfs is None and facts.capabilities.sriov:
+        error(
+            "it has the SR-IOV capability, but the kernel offers no VFs",
+            "enable SR-IOV in the firmware setup, and see the kernel's log",
+        )
+    elif pf.totalvfs is None:
+        error(
+            "it shows no SR-IOV capability",
+            "enable SR-IOV in the card's firmware (SRIOV_EN on ConnectX) and in the firmware "
+            "setup, or use another card",
+        )
+    elif wanted.numvfs > pf.totalvfs:
+        source = "the model declares"
+        if wanted.numvfs != wanted.max_vfs:
+            source = "sriov_numvfs asks for"
+        error(
+            f"{source} {wanted.numvfs} VFs, the NIC offers {pf.totalvfs}",
+            "raise the number in the card's firmware, correct the model, or lower the count in "
+            "sriov_numvfs",
+        )
+    elif wanted.max_vfs > pf.totalvfs:
+        warning(
+            f"the model declares {wanted.max_vfs} VFs, the NIC offers {pf.totalvfs}",
+            "correct the model, or it will promise VFs that are not there",
+        )
+    if not facts.capabilities.extended:
+        warning(
+            "its extended configuration space cannot be read",
+            "its capabilities remain unchecked; see whether kernel lockdown or a hypervisor "
+            "hides it",
+        )
+    elif not facts.capabilities.aer:
+        warning(
+            "it has no Advanced Error Reporting",
+            "an error on the bus may go unnoticed; see whether the firmware setup can enable it",
+        )
+    if facts.acs is False:
+        warning(
+            "a port above it has no Access Control Services",
+            "its VFs may share an IOMMU group; enable ACS in the firmware setup, or use another "
+            "slot",
+        )
+    if facts.group_mates:
+        warning(
+            f"it shares its IOMMU group with {', '.join(facts.group_mates)}",
+            "devices of one group can only go to one guest; use a slot with ACS above it",
+        )
+    return problems
+
+
+def judge_all(host: Host, wanted: t.Iterable[Wanted]) -> tuple[dict[str, Facts], list[Problem]]:
+    """The PFs that were found, by name, and the problems of all PFs."""
+    carriers = _management.devices(host)
+    found: dict[str, Facts] = {}
+    problems: list[Problem] = []
+    for each in wanted:
+        try:
+            facts = read(host, _pci.find_pf(host, each.pf))
+        except SriovError as error:
+            problems.append(Problem(ERROR, each.name, str(error), _where_to_look(host)))
+            continue
+        twin = [name for name, other in found.items() if other.pf.address == facts.pf.address]
+        if twin:
+            problems.append(
+                Problem(
+                    ERROR,
+                    each.name,
+                    f"it is the same device as {twin[0]} ({facts.pf.address})",
+                    "correct the MACs in the model",
+                )
+            )
+            continue
+        found[each.name] = facts
+        problems += judge(each, facts, carriers.get(facts.pf.address))
+    return found, problems
+
+
+def _where_to_look(host: Host) -> str:
+    """What helps where a PF is missing: a NIC without a driver has no interface and no MAC."""
+    devices = [_pci.read_device(host, address) for address in _pci.devices(host)]
+    idle = [
+        f"{device.address} [{device.vendor[2:]}:{device.device[2:]}]"
+        for device in devices
+        if device.driver is None
+        and device.physfn is None
+        and device.device_class.startswith(_NETWORK_CLASS)
+    ]
+    if idle:
+        return f"load the driver of {', '.join(idle)}, or correct the MAC in the model"
+    return "see that the card is plugged in, or correct the MAC in the model"
+
+
+def iommu_problems(
+    platform: _iommu.Platform | None, effective: bool, running: str
+) -> list[Problem]:
+    hindrance = _iommu.hindrance(platform, effective, running)
+    return [Problem(ERROR, "IOMMU", *hindrance)] if hindrance else []
+
+
+def lockdown(host: Host) -> str | None:
+    """The kernel's lockdown, `none`, `integrity` or `confidentiality`; `None` where unknown."""
+    # The kernel lists all modes and puts the one that holds in brackets.
+    text = host.read("/sys/kernel/security/lockdown") or ""
+    return text.partition("[")[2].partition("]")[0] or None

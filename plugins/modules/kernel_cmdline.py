@@ -1,0 +1,208 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kernel_cmdline
+short_description: Set kernel arguments for the next boot, and judge the IOMMU
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Edits the configuration of the boot loader argument by argument and leaves all else as it is
+    written. Then it has the boot entries made again and reads them back.
+  - The boot loader is the one that is there. That is GRUB of Debian and Ubuntu
+    (C(/etc/default/grub), C(/etc/default/grub.d/*.cfg), C(update-grub)), C(grubby) of RHEL and
+    Fedora (all kernels, and the files that the entries of new kernels are made of), or
+    C(/etc/kernel/cmdline) with C(kernel-install) or C(proxmox-boot-tool). Where there is none, the
+    running kernel must have been started with what is wanted.
+  - An argument whose comma-separated value includes the wanted one gives it.
+    V(intel_iommu=on,sm_on) gives V(intel_iommu=on).
+  - It never reboots. RV(reboot_required) tells whether a reboot is needed.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  iommu:
+    description:
+      - Set what the IOMMU of this platform needs, and take away what switches an IOMMU off.
+      - The ACPI table of the firmware tells the platform. Intel's (C(DMAR)) needs
+        V(intel_iommu=on); AMD's (C(IVRS)) and Arm's (C(IORT)) need nothing. V(amd_iommu=on), which
+        the kernel does not know, is taken away.
+      - A reboot is then required only where the IOMMU is not effective. Where no reboot can make it
+        effective, the module fails and says what can.
+    type: bool
+    default: false
+  present:
+    description:
+      - Kernel arguments that the next boot must have.
+      - The opposite of a value that is V(on), V(off), V(pt) or V(nopt) is replaced. An argument of
+        the same name with another value stays, since some may be given several times.
+    type: list
+    elements: str
+    default: []
+  absent:
+    description:
+      - Kernel arguments that the next boot must not have.
+      - V(name=value) means that value, also within a comma-separated list. V(name) means the
+        argument with any value but one that O(present) wants.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: mergetb.sriov.reboot_marker
+"""
+
+EXAMPLES = r"""
+- name: Have the IOMMU at the next boot, without translation for the host's own devices
+  mergetb.sriov.kernel_cmdline:
+    iommu: true
+    present: [iommu=pt]
+
+- name: Give the guests 16 huge pages of 1 GiB
+  mergetb.sriov.kernel_cmdline:
+    present: [default_hugepagesz=1G, hugepagesz=1G, hugepages=16]
+    absent: [hugepages]
+"""
+
+RETURN = r"""
+boot_loader:
+  description:
+    - What the host keeps its kernel arguments with; V(grub), V(grubby), V(systemd-boot) or V(none).
+  returned: success
+  type: str
+  sample: grub
+configured:
+  description:
+    - The kernel arguments of the first boot entry, in check mode as they would be; null where the
+      boot loader does not show its entries.
+  returned: success
+  type: list
+  elements: str
+  sample: [root=UUID=9d47, ro, quiet, intel_iommu=on, iommu=pt]
+running:
+  description: The arguments that the running kernel was started with.
+  returned: success
+  type: list
+  elements: str
+  sample: [root=UUID=9d47, ro, quiet]
+pending:
+  description: How the running kernel's arguments differ from what is wanted.
+  returned: success
+  type: dict
+  contains:
+    missing:
+      description: Wanted arguments that it was started without.
+      type: list
+      elements: str
+      sample: [intel_iommu=on, iommu=pt]
+    unwanted:
+      description: Arguments that it was started with and that must not be.
+      type: list
+      elements: str
+      sample: [intel_iommu=off]
+iommu:
+  description: The IOMMU of the platform.
+  returned: success
+  type: dict
+  contains:
+    platform:
+      description: Which one the firmware announces, null where none.
+      type: str
+      sample: Intel VT-d
+    effective:
+      description: Whether the running kernel drives it and has put devices behind it.
+      type: bool
+      sample: false
+reboot_required:
+  description:
+    - Whether what is wanted takes a reboot. With O(iommu) that is so where the IOMMU is not
+      effective, else where the running kernel's arguments differ from what is wanted.
+  returned: success
+  type: bool
+  sample: true
+reason:
+  description: Why a reboot is required; empty where it is not.
+  returned: success
+  type: str
+  sample: the kernel was started without intel_iommu=on and with intel_iommu=off
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _boot_loader,
+    _iommu,
+    _kernel_cmdline,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "iommu": {"type": "bool", "default": False},
+    "present": {"type": "list", "elements": "str", "default": []},
+    "absent": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    running = host.read("/proc/cmdline") or ""
+    platform = _iommu.platform(host)
+    effective = _iommu.effective(host)
+    required = _kernel_cmdline.Wanted()
+    if params["iommu"]:
+        required = _iommu.arguments(platform)
+        hindrance = _iommu.hindrance(platform, effective, running)
+        if hindrance:
+            raise SriovError("; ".join(hindrance))
+    wanted = _kernel_cmdline.checked(
+        required.present + tuple(params["present"]), required.absent + tuple(params["absent"])
+    )
+    loader = _boot_loader.find(host)
+    files = loader.files()
+    entries = loader.entries()
+    plan = _boot_loader.plan(files, loader.edited(files, wanted), entries, wanted, running)
+    configured = plan.entries
+    if not check_mode and plan.remake:
+        loader.apply(plan.files, wanted)
+        configured = _boot_loader.verified_entries(loader, wanted)
+    reason = _kernel_cmdline.difference(running, wanted)
+    if params["iommu"]:
+        reason = "" if effective else _kernel_cmdline.difference(running, required)
+    return {
+        "changed": plan.changed,
+        "boot_loader": loader.name,
+        "configured": _kernel_cmdline.arguments(configured[0]) if configured else None,
+        "running": _kernel_cmdline.arguments(running),
+        "pending": {
+            "missing": _kernel_cmdline.missing(running, wanted),
+            "unwanted": _kernel_cmdline.unwanted(running, wanted),
+        },
+        "iommu": {"platform": platform.name if platform else None, "effective": effective},
+        "reboot_required": bool(reason),
+        "reason": f"the kernel was started {reason}" if reason else "",
+        "diff": [
+            *(
+                {"before_header": path, "after_header": path, "before": files[path], "after": text}
+                for path, text in plan.files.items()
+            ),
+            {
+                "before_header": f"boot entries of {loader.name}",
+                "after_header": f"boot entries of {loader.name}",
+                "before": "".join(f"{entry}\n" for entry in entries or []),
+                "after": "".join(f"{entry}\n" for entry in plan.entries or []),
+            },
+        ],
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kernel_modules
+short_description: Load kernel modules, now and at every boot
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Loads what is not loaded yet with C(modprobe) and reads back that the kernel has it.
+  - Writes C(/etc/modules-load.d/<name>.conf), which systemd reads at boot.
+  - A module that is built into the kernel is taken for loaded.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  modules:
+    description: Names of the kernel modules. The file for boot holds exactly these.
+    type: list
+    elements: str
+    required: true
+  name:
+    description: Name of the file for boot, without directory and suffix.
+    type: str
+    default: mergetb-sriov
+"""
+
+EXAMPLES = r"""
+- name: Have the driver that gives devices to guests
+  mergetb.sriov.kernel_modules:
+    modules: [vfio-pci]
+"""
+
+RETURN = r"""
+loaded:
+  description: The modules that were loaded, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [vfio-pci]
+file:
+  description: The file that loads them at boot.
+  returned: success
+  type: str
+  sample: /etc/modules-load.d/mergetb-sriov.conf
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _kernel_modules
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "modules": {"type": "list", "elements": "str", "required": True},
+    "name": {"type": "str", "default": "mergetb-sriov"},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    modules = _kernel_modules.checked(params["modules"])
+    file = _kernel_modules.file_of(params["name"])
+    load = _kernel_modules.not_loaded(host, modules)
+    _kernel_modules.refuse_unknown(host, load)
+    before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
+    after = _kernel_modules.file_text(modules)
+    if not check_mode:
+        _kernel_modules.load(host, load)
+        if after != before:
+            host.replace(file, after)
+    return {
+        "changed": bool(load) or after != before,
+        "loaded": load,
+        "file": file,
+        "diff": [
+            {
+                "before_header": "loaded kernel modules",
+                "after_header": "loaded kernel modules",
+                "before": "".join(f"{name}\n" for name in modules if name not in load),
+                "after": "".join(f"{name}\n" for name in modules),
+            },
+            {"before_header": file, "after_header": file, "before": before, "after": after},
+        ],
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

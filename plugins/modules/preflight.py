@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: See whether a host can give the VFs that its model promises
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Finds each PF by its permanent MAC, reads its capabilities from PCI configuration space, and
+    tells what is in the way of its VFs and what helps.
+  - Problems are returned, all in one list; the module itself fails only for input that it cannot
+    use.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.info
+options:
+  pfs:
+    description:
+      - The PFs, as the inventory has them in C(sriov_pfs). Of each C(name), C(mac) and C(max_vfs)
+        are used; a PF without C(mac) is found by its C(name), which is then an interface or a PCI
+        address.
+    type: list
+    elements: dict
+    required: true
+  numvfs:
+    description: Numbers of VFs by C(name), where they are not the C(max_vfs) of the model.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  mergetb.sriov.preflight:
+    pfs: "{{ sriov_pfs }}"
+  register: preflight
+
+- name: Insist
+  ansible.builtin.assert:
+    that: preflight.problems | selectattr('severity', 'eq', 'error') | length == 0
+"""
+
+RETURN = r"""
+platform:
+  description: The host.
+  returned: success
+  type: dict
+  contains:
+    arch:
+      description: CPU architecture.
+      type: str
+      sample: x86_64
+    iommu:
+      description: IOMMU that the firmware announces, null where none.
+      type: str
+      sample: Intel VT-d
+    iommu_effective:
+      description: Whether the running kernel drives it and has put devices behind it.
+      type: bool
+      sample: true
+    lockdown:
+      description: Lockdown of the kernel, null where it has none.
+      type: str
+      sample: none
+pfs:
+  description: The PFs that were found, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name in the model.
+      type: str
+      sample: ens1f0
+    address:
+      description: PCI address.
+      type: str
+      sample: "0000:3b:00.0"
+    interface:
+      description: Name of the network interface, null where there is none.
+      type: str
+      sample: enp59s0f0np0
+    mac:
+      description: Permanent MAC.
+      type: str
+      sample: 0c:42:a1:00:00:10
+    driver:
+      description: Driver, null where there is none.
+      type: str
+      sample: mlx5_core
+    numvfs:
+      description: Number of VFs that it has.
+      type: int
+      sample: 0
+    totalvfs:
+      description: The most VFs that it can have, null where it offers none.
+      type: int
+      sample: 64
+    sriov:
+      description: Whether it has the SR-IOV capability.
+      type: bool
+      sample: true
+    aer:
+      description: Whether it has Advanced Error Reporting.
+      type: bool
+      sample: true
+    ari:
+      description: Whether it has Alternative Routing-ID Interpretation.
+      type: bool
+      sample: true
+    acs:
+      description:
+        - Whether all ports above it have Access Control Services, null where there is no port or it
+          cannot be read.
+      type: bool
+      sample: true
+    iommu_group:
+      description: IOMMU group of this boot, null where the IOMMU is not effective.
+      type: str
+      sample: "17"
+    isolated:
+      description: Whether it is alone in its group, null where it has none.
+      type: bool
+      sample: true
+wanted:
+  description: The VFs to make, as M(mergetb.sriov.numvfs) takes them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    pf:
+      description: What the PF is found by.
+      type: str
+      sample: 0c:42:a1:00:00:10
+    numvfs:
+      description: Number of VFs.
+      type: int
+      sample: 16
+problems:
+  description: What prevents or endangers VFs.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    severity:
+      description: V(error) where it prevents them, else V(warning).
+      type: str
+      sample: error
+    element:
+      description: What it is about.
+      type: str
+      sample: "ens1f0 (0000:3b:00.0)"
+    cause:
+      description: What is wrong.
+      type: str
+      sample: the model declares 16 VFs, the NIC offers 7
+    remedy:
+      description: What helps.
+      type: str
+      sample: correct the model
+    text:
+      description: All that in one line.
+      type: str
+      sample: "ens1f0 (0000:3b:00.0): it has no driver; load the driver of the card"
+"""
+
+import functools
+import os
+import platform
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _iommu, _preflight
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "pfs": {"type": "list", "elements": "dict", "required": True},
+    "numvfs": {"type": "dict", "default": {}},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    if os.geteuid():
+        raise SriovError("preparing a host takes root: set become, or connect as root")
+    wanted = _preflight.wanted(params["pfs"], params["numvfs"])
+    iommu = _iommu.platform(host)
+    effective = _iommu.effective(host)
+    running = host.read("/proc/cmdline") or ""
+    found, problems = _preflight.judge_all(host, wanted)
+    problems = _preflight.iommu_problems(iommu, effective, running) + problems
+    return {
+        "changed": False,
+        "platform": {
+            "arch": platform.machine(),
+            "iommu": iommu.name if iommu else None,
+            "iommu_effective": effective,
+            "lockdown": _preflight.lockdown(host),
+        },
+        "pfs": [_described(name, facts) for name, facts in found.items()],
+        "wanted": [{"pf": pf.pf, "numvfs": pf.numvfs} for pf in wanted],
+        "problems": [{**problem._asdict(), "text": str(problem)} for problem in problems],
+    }
+
+
+def _described(name: str, facts: _preflight.Facts) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "address": facts.pf.address,
+        "interface": facts.pf.interface,
+        "mac": facts.pf.mac,
+        "driver": facts.pf.driver,
+        "numvfs": facts.pf.numvfs,
+        "totalvfs": facts.pf.totalvfs,
+        "sriov": facts.capabilities.sriov,
+        "aer": facts.capabilities.aer,
+        "ari": facts.capabilities.ari,
+        "acs": facts.acs,
+        "iommu_group": facts.iommu_group,
+        "isolated": not facts.group_mates if facts.iommu_group else None,
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

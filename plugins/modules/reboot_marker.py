@@ -1,0 +1,113 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reboot_marker
+short_description: Remember for which causes a host is rebooted
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Call it right before a reboot with O(reboot=true), and in every other run with what is pending.
+  - It keeps a marker for each cause that a reboot is made for, and forgets it when the cause is
+    gone.
+  - It fails where a cause is still there after the reboot that was made for it. So there is no more
+    than one reboot for a cause, over any number of runs.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  causes:
+    description: What a reboot is pending for.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      cause:
+        description: Name of the cause, the same in each run.
+        type: str
+        required: true
+      reason:
+        description: How it shows.
+        type: str
+        required: true
+      remedy:
+        description: What to do where a reboot did not cure it.
+        type: str
+        required: true
+  reboot:
+    description: Whether the host is rebooted for these causes right after this task.
+    type: bool
+    default: false
+seealso:
+  - module: mergetb.sriov.kernel_cmdline
+  - module: ansible.builtin.reboot
+"""
+
+EXAMPLES = r"""
+- name: Remember what this reboot is for
+  mergetb.sriov.reboot_marker:
+    causes:
+      - cause: iommu
+        reason: the kernel was started without intel_iommu=on
+        remedy: see which boot entry the firmware starts
+    reboot: true
+"""
+
+RETURN = r"""
+markers:
+  description: The boot in which a reboot was made, by cause, in check mode as it would be.
+  returned: success
+  type: dict
+  sample: {"iommu": "f0b1c7de-52d5-4a6b-a9a9-d0a3d7c4f0e1"}
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _reboot
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "causes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "cause": {"type": "str", "required": True},
+            "reason": {"type": "str", "required": True},
+            "remedy": {"type": "str", "required": True},
+        },
+    },
+    "reboot": {"type": "bool", "default": False},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    before = _reboot.read(host)
+    causes = [_reboot.Cause(**cause) for cause in params["causes"]]
+    after = _reboot.plan(before, causes, _reboot.boot_id(host), reboot=params["reboot"])
+    if not check_mode and after != before:
+        _reboot.write(host, after)
+    return {
+        "changed": after != before,
+        "markers": after,
+        "diff": {
+            "before_header": _reboot.PATH,
+            "after_header": _reboot.PATH,
+            "before": before,
+            "after": after,
+        },
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _kernel_modules
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.tests.unit.boot_machine import BootMachine
+
+FILES = {
+    "/proc/sys/kernel/osrelease": "6.12.1\n",
+    "/lib/modules/6.12.1/modules.builtin": "kernel/drivers/base/built-in_one.ko\n",
+    "/sys/module/vfio_pci/refcnt": "0",
+}
+
+
+def test_hyphen_and_underscore_are_the_same(tmp_path: Path) -> None:
+    host = BootMachine(tmp_path, FILES)
+    modules = ["vfio-pci", "vfio_pci", "built_in_one", "vfio"]
+    assert _kernel_modules.not_loaded(host, modules) == ["vfio"]
+
+
+def test_modprobe_is_not_believed(tmp_path: Path) -> None:
+    host = BootMachine(tmp_path, FILES)
+    _kernel_modules.load(host, ["vfio-pci"])
+    with pytest.raises(SriovError, match=r"no module vfio: .*blacklist"):
+        _kernel_modules.load(host, ["vfio-pci", "vfio"])
+    assert host.calls == [["modprobe", "vfio-pci"]] * 2 + [["modprobe", "vfio"]]
+
+
+def test_an_unknown_module_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    host = BootMachine(tmp_path, FILES)
+    host.answers["modprobe --dry-run nonsense"] = Completed(1, "", "FATAL: not found\n")
+    with pytest.raises(SriovError, match="nonsense cannot be loaded: FATAL: not found"):
+        _kernel_modules.refuse_unknown(host, ["vfio", "nonsense"])
+
+
+@pytest.mark.parametrize("name", ["", "-r", "a b", "../x", "a\nb", "a/b"])
+def test_refuses_what_is_no_name(name: str) -> None:
+    with pytest.raises(SriovError, match="is not the name of a kernel module"):
+        _kernel_modules.checked(["vfio", name])
+    with pytest.raises(SriovError, match="is not a file name"):
+        _kernel_modules.file_of(name)
+
+
+def test_the_file_names_each_module_once() -> None:
+    modules = _kernel_modules.checked(["vfio-pci", "mlx5-vfio-pci", "vfio-pci"])
+    lines = _kernel_modules.file_text(modules).splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["vfio-pci", "mlx5-vfio-pci"]

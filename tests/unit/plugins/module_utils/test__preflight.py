@@ -1,0 +1,219 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _pci, _preflight
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils._preflight import ERROR, WARNING
+from ansible_collections.mergetb.sriov.tests.unit.boot_machine import BootMachine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import config_space
+
+PF = "0000:01:00.0"
+PORT = "0000:00:02.0"
+MAC = "04:70:00:00:00:10"
+AER, ACS, ARI, SRIOV = 0x01, 0x0D, 0x0E, 0x10
+FACTS = _preflight.Facts(
+    pf=_pci.PF(PF, "ens1f0", MAC, "igb", 0, 7, False, ()),
+    capabilities=_pci.Capabilities(
+        extended=True, sriov=True, total_vfs=7, acs=False, aer=True, ari=True
+    ),
+    acs=True,
+    iommu_group="17",
+    group_mates=(),
+)
+WANTED = _preflight.Wanted("ens1f0", MAC, 7, 7)
+
+
+def judged(
+    facts: _preflight.Facts = FACTS,
+    wanted: _preflight.Wanted = WANTED,
+    carries: str | None = None,
+) -> list[tuple[str, str]]:
+    problems = _preflight.judge(wanted, facts, carries)
+    assert all(problem.element == f"ens1f0 ({PF})" for problem in problems)
+    return [(problem.severity, problem.cause) for problem in problems]
+
+
+def pf_with(**values) -> _preflight.Facts:
+    return FACTS._replace(pf=FACTS.pf._replace(**values))
+
+
+def capable_of(**values) -> _preflight.Facts:
+    return FACTS._replace(capabilities=FACTS.capabilities._replace(**values))
+
+
+def test_all_is_well() -> None:
+    assert judged() == []
+
+
+def test_the_management_nic() -> None:
+    assert judged(carries="ens1f0 carries a default route") == [
+        (ERROR, "it is the management NIC: ens1f0 carries a default route")
+    ]
+
+
+def test_no_driver() -> None:
+    assert judged(pf_with(driver=None)) == [(ERROR, "it has no driver")]
+
+
+def test_no_sriov() -> None:
+    facts = capable_of(sriov=False)
+    assert judged(facts._replace(pf=FACTS.pf._replace(totalvfs=None))) == [
+        (ERROR, "it shows no SR-IOV capability")
+    ]
+
+
+def test_a_capability_that_the_kernel_does_not_offer() -> None:
+    assert judged(pf_with(totalvfs=None)) == [
+        (ERROR, "it has the SR-IOV capability, but the kernel offers no VFs")
+    ]
+
+
+def test_the_model_declares_more_vfs_than_the_nic_offers() -> None:
+    assert judged(wanted=WANTED._replace(max_vfs=16, numvfs=16)) == [
+        (ERROR, "the model declares 16 VFs, the NIC offers 7")
+    ]
+    assert judged(wanted=WANTED._replace(max_vfs=16)) == [
+        (WARNING, "the model declares 16 VFs, the NIC offers 7")
+    ]
+    assert judged(wanted=WANTED._replace(numvfs=8)) == [
+        (ERROR, "sriov_numvfs asks for 8 VFs, the NIC offers 7")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        (capable_of(extended=False), "its extended configuration space cannot be read"),
+        (capable_of(aer=False), "it has no Advanced Error Reporting"),
+        (FACTS._replace(acs=False), "a port above it has no Access Control Services"),
+        (
+            FACTS._replace(group_mates=("0000:01:00.1",)),
+            "it shares its IOMMU group with 0000:01:00.1",
+        ),
+    ],
+)
+def test_what_endangers_vfs_is_a_warning(facts: _preflight.Facts, cause: str) -> None:
+    assert judged(facts) == [(WARNING, cause)]
+
+
+def test_unknown_acs_is_no_warning() -> None:
+    assert judged(FACTS._replace(acs=None)) == []
+
+
+def test_wanted_counts() -> None:
+    pfs = [
+        {"name": "a", "mac": MAC, "max_vfs": 16, "leaf": None},
+        {"name": PF, "mac": None, "max_vfs": "8"},
+        {"name": "c", "max_vfs": 4},
+    ]
+    assert _preflight.wanted(pfs, {"a": 7, "c": "0"}) == [
+        _preflight.Wanted("a", MAC, 16, 7),
+        _preflight.Wanted(PF, PF, 8, 8),
+        _preflight.Wanted("c", "c", 4, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pfs", "numvfs", "message"),
+    [
+        ([{"max_vfs": 1}], {}, r"sriov_pfs\[0\] has no name"),
+        ([{"name": ["a"], "max_vfs": 1}], {}, r"sriov_pfs\[0\] has no name"),
+        ([{"name": "a"}], {}, r"sriov_pfs\[0\] \(a\): max_vfs is None, not a number"),
+        ([{"name": "a", "max_vfs": -1}], {}, "max_vfs is -1, not a number"),
+        ([{"name": "a", "max_vfs": True}], {}, "max_vfs is True, not a number"),
+        ([{"name": "a", "max_vfs": 1}], {"a": "x"}, "sriov_numvfs: a is 'x', not a number"),
+        ([{"name": "a", "max_vfs": 1}], {"b": 1}, "sriov_numvfs names b, which is no PF"),
+        ([], {"b": 1}, "no PF of sriov_pfs .empty."),
+    ],
+)
+def test_refuses_input_that_says_nothing(pfs: list, numvfs: dict, message: str) -> None:
+    with pytest.raises(SriovError, match=message):
+        _preflight.wanted(pfs, numvfs)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> BootMachine:
+    host = BootMachine(tmp_path, {})
+    host.add_function(PORT, config=config_space((ACS, b"")), device_class="0x060400")
+    host.add_function(PF, bridge=PORT, config=config_space((AER, b""), (SRIOV, b"\0" * 60)))
+    host.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20")
+    host.bind(PF, "igb")
+    (interface,) = host.names(f"/sys/bus/pci/devices/{PF}/net")
+    host.alter_link(interface, permanent_mac=MAC)
+    host.put(f"/sys/bus/pci/devices/{PF}/sriov_totalvfs", "7")
+    host.put(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    return host
+
+
+def test_reads_capabilities_and_the_ports_above(host: BootMachine) -> None:
+    facts = _preflight.read(host, _pci.find_pf(host, MAC))
+    assert (facts.capabilities.sriov, facts.capabilities.aer, facts.acs) == (True, True, True)
+    assert facts.group_mates == ()
+
+
+def test_one_port_without_acs_is_enough(host: BootMachine) -> None:
+    downstream, pf = "0000:08:00.0", "0000:09:00.0"
+    host.add_function(downstream, bridge=PORT, config=config_space((AER, b"")))
+    host.add_function(pf, bridge=f"{PORT}/{downstream}")
+    assert _preflight.read(host, _pci.find_pf(host, pf)).acs is False
+
+
+def test_acs_that_cannot_be_read_is_unknown(host: BootMachine) -> None:
+    Path(host.path(f"/sys/bus/pci/devices/{PORT}/config")).write_bytes(b"\0" * 256)
+    assert _preflight.read(host, _pci.find_pf(host, MAC)).acs is None
+    assert _preflight.read(host, _pci.find_pf(host, "ens2f0")).acs is None
+
+
+def test_all_problems_come_in_one_list(host: BootMachine) -> None:
+    host.add_function("0000:04:00.0", vendor="0x15b3", device="0x101d")
+    host.add_function("0000:05:00.0", driver="nvme", device_class="0x010802")
+    routes = [{"dst": "default", "dev": "ens2f0"}]
+    host.answers["ip -json -4 route show table all default"] = Completed(0, json.dumps(routes), "")
+    found, problems = _preflight.judge_all(
+        host,
+        _preflight.wanted(
+            [
+                {"name": "a", "mac": "04:70:00:00:00:99", "max_vfs": 7},
+                {"name": "b", "mac": MAC, "max_vfs": 16},
+                {"name": "c", "mac": "04:70:00:00:00:20", "max_vfs": 7},
+                {"name": "d", "mac": MAC.upper(), "max_vfs": 7},
+            ],
+            {},
+        ),
+    )
+    assert list(found) == ["b", "c"]
+    errors = [problem for problem in problems if problem.severity == ERROR]
+    assert [problem.element for problem in errors] == ["a", f"b ({PF})", "c (0000:02:00.0)", "d"]
+    assert "04:70:00:00:00:99" in errors[0].cause
+    assert "load the driver of 0000:04:00.0 [15b3:101d]" in errors[0].remedy
+    assert "the model declares 16 VFs, the NIC offers 7" in errors[1].cause
+    assert "management NIC" in errors[2].cause
+    assert errors[3].cause == f"it is the same device as b ({PF})"
+
+
+def test_a_missing_pf_where_no_nic_is_idle(host: BootMachine) -> None:
+    wanted = _preflight.wanted([{"name": "a", "mac": "04:70:00:00:00:99", "max_vfs": 7}], {})
+    _found, (problem,) = _preflight.judge_all(host, wanted)
+    assert problem.remedy == "see that the card is plugged in, or correct the MAC in the model"
+    assert str(problem) == f"a: {problem.cause}; {problem.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("[none] integrity confidentiality\n", "none"),
+        ("none [integrity] confidentiality\n", "integrity"),
+        (None, None),
+    ],
+)
+def test_lockdown(tmp_path: Path, text: str | None, mode: str | None) -> None:
+    files = {} if text is None else {"/sys/kernel/security/lockdown": text}
+    assert _preflight.lockdown(BootMachine(tmp_path, files)) == mode
