@@ -35,8 +35,14 @@ def machine(request: pytest.FixtureRequest, machines: dict[str, t.Any]) -> t.Any
 def pfs() -> dict[str, list[dict[str, t.Any]]]:
     """The PFs of each host in the facility model, by host."""
     command = ["ansible-inventory", "--list"]
-    inventory = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    inventory = json.loads(output, object_hook=_literal)
     return {name: inventory["_meta"]["hostvars"][name]["sriov_pfs"] for name in HOSTS}
+
+
+def _literal(value: dict[str, t.Any]) -> t.Any:
+    """The text that Ansible shows as no template."""
+    return value.get("__ansible_unsafe", value)
 
 
 @pytest.fixture

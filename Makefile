@@ -1,0 +1,99 @@
+# make demo        boot the emulated twin of the example facility, materialize the example experiment, show the result
+# make clean       end and remove the twin
+# make test        every check, in the order below; each can also be run alone
+# make lint        style, documentation, changelog
+# make unit        unit tests, under the lowest and the highest ansible-core
+# make sanity      ansible-test sanity, under both
+# make package     build the collection, install it offline into an empty directory, use it there, under both
+# make molecule    the scenarios on the twin
+# make bench       measure against bare kernel interfaces and Ansible loops
+# make changelog   write the changelog of the version in galaxy.yml from its fragments
+# make constraints raise every pinned Python package to its newest version
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+export LC_ALL := C.UTF-8
+
+PYTHON ?= python3
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+IN_TREE := .ansible/collections/ansible_collections/mergetb/sriov
+REQUIREMENTS := requirements.txt tests/unit/requirements.txt tests/constraints.txt
+
+PLAY := .venv/bin/ansible-playbook -i inventories/phobos/phobos.xir
+EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
+
+.PHONY: help demo clean test lint unit sanity package molecule bench changelog constraints setup
+
+help:
+	@sed -n '/^$$/q; s/^# //p' Makefile
+
+demo: .venv/made $(IN_TREE)
+	$(PLAY) mergetb.sriov.twin
+	$(PLAY) -i .twin/hosts.yml mergetb.sriov.prepare -e sriov_reboot=true
+	$(PLAY) -i .twin/hosts.yml mergetb.sriov.materialize $(EXPERIMENT)
+	$(PLAY) -i .twin/hosts.yml mergetb.sriov.prove $(EXPERIMENT)
+	@echo; cat .twin/result.txt
+
+clean: .venv/made $(IN_TREE)
+	$(PLAY) mergetb.sriov.twin -e twin_state=absent
+
+test:
+	@tests/tools/run_checks.sh lint unit sanity package molecule
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/shellcheck .ci/run tests/tools/*.sh
+	$(IN_VENV) ansible-lint
+	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
+	.venv/bin/antsibull-changelog lint
+	tests/tools/check_portable.sh
+
+unit: setup
+	tests/tools/debian_packages.sh libvirt-clients libxml2-utils openssh-client qemu-utils
+	.venv-lowest/bin/pytest
+	.venv/bin/pytest
+
+sanity: setup
+	.venv-lowest/bin/python tests/tools/sanity.py
+	.venv/bin/python tests/tools/sanity.py
+
+package: setup
+	rm -rf dist
+	.venv/bin/ansible-galaxy collection build --output-path dist
+	.venv-lowest/bin/python tests/tools/check_package.py dist/*.tar.gz
+	.venv/bin/python tests/tools/check_package.py dist/*.tar.gz
+
+molecule: setup
+	$(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-config molecule/config.yml test --no-command-borders --all
+
+bench: setup
+	$(IN_VENV) python tests/bench/bench.py
+
+changelog: setup
+	$(IN_VENV) antsibull-changelog release --reload-plugins --refresh --update-existing
+
+# The lowest ansible-core comes first, since it decides where both need one version of a package.
+constraints:
+	: > tests/constraints.txt
+	tests/tools/make_venv.sh $(PYTHON) .venv-lowest tests/requirements-lowest.txt
+	.venv-lowest/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
+	tests/tools/make_venv.sh $(PYTHON) .venv tests/requirements.txt
+	.venv/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
+	touch .venv-lowest/made .venv/made
+
+setup: .venv/made .venv-lowest/made $(IN_TREE)
+
+.venv/made: tests/requirements.txt $(REQUIREMENTS)
+	@tests/tools/make_venv.sh $(PYTHON) $(@D) $<
+	@touch $@
+
+.venv-lowest/made: tests/requirements-lowest.txt $(REQUIREMENTS)
+	@tests/tools/make_venv.sh $(PYTHON) $(@D) $<
+	@touch $@
+
+# Ansible finds the checkout as an installed collection through this link.
+$(IN_TREE):
+	mkdir -p $(@D)
+	ln -sfn ../../../.. $@

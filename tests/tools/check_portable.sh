@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Fails where a file names a home directory, this checkout, or a host that packages come from: a
+# user's machine has its own, and its package hosts are taken from its configuration.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if git grep --untracked -I --line-number --extended-regexp \
+    -e "(^|[^[:alnum:]/._-])$PWD/" -e '/(home|Users)/[[:alnum:]_]+/' \
+    -e '(deb|ftp|security|snapshot)[[:alnum:].-]*\.debian\.org|(pypi|pythonhosted)\.org'; then
+    echo "${0##*/}: the lines above hold only for one machine" >&2
+    exit 1
+fi

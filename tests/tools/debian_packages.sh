@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs those of the named Debian packages that are missing, in one call of apt-get.
+# Usage: debian_packages.sh PACKAGE...
+set -euo pipefail
+
+fail() {
+    echo "${0##*/}: $1" >&2
+    exit 1
+}
+
+missing=()
+for package in "$@"; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=missing
+    [[ $status == installed ]] || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+command -v apt-get >/dev/null || fail "this is no Debian; install what it calls ${missing[*]}"
+((EUID == 0)) || fail "Debian packages are missing and only root can install them: apt-get install ${missing[*]}"
+
+echo "Installing Debian packages: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get --quiet=2 --option Acquire::Retries=3 --option DPkg::Lock::Timeout=300)
+"${apt[@]}" update || fail "apt-get update failed; is the Debian mirror reachable?"
+"${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null ||
+    fail "apt-get could not install ${missing[*]}; its messages above tell why"

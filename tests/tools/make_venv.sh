@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the virtual environment VENV anew with PYTHON and installs what REQUIREMENTS lists,
+# in the versions of tests/constraints.txt.
+# Usage: make_venv.sh PYTHON VENV REQUIREMENTS
+set -euo pipefail
+
+python=$1 venv=$2 requirements=$3
+tests=$(dirname "$0")/..
+megabytes_needed=1024
+
+fail() {
+    echo "$venv: $1" >&2
+    exit 1
+}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "ansible-core 2.19 needs Python 3.11 or later; name one: make PYTHON=python3.11"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || "$tests/tools/debian_packages.sh" python3-venv
+
+megabytes=$(df --output=avail --block-size=1M . | tail -n 1)
+((megabytes >= megabytes_needed)) ||
+    fail "$megabytes MB are free here, $megabytes_needed MB are needed"
+
+echo "Making $venv from $requirements"
+"$python" -m venv --clear "$venv"
+PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-60} PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    "$venv/bin/pip" install --quiet --no-input \
+    --requirement "$requirements" --constraint "$tests/constraints.txt" ||
+    fail "pip could not install $requirements; is the Python package index reachable?"
+"$venv/bin/python" -c '
+import platform
+from ansible.release import __version__
+print(f"ansible-core {__version__} on Python {platform.python_version()}")
+'
