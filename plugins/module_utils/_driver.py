@@ -12,6 +12,7 @@ function, so the result is read back.
 
 from __future__ import annotations
 
+import collections
 import os
 import typing as t
 
@@ -93,12 +94,8 @@ def check(host: Host, wanted: t.Sequence[Wanted]) -> None:
     IOMMU that is off or a group with members that somebody else could use.
     """
     problems = []
-    addresses = [item.address for item in wanted]
-    problems += [
-        f"{address} is listed twice"
-        for address in sorted(set(addresses))
-        if addresses.count(address) > 1
-    ]
+    counts = collections.Counter(item.address for item in wanted)
+    problems += [f"{address} is listed twice" for address, count in counts.items() if count > 1]
     for driver in sorted({item.driver for item in wanted if item.driver}):
         if not _plain_name(driver) or not host.exists(f"{_DRIVERS}/{driver}"):
             problems.append(
