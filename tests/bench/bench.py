@@ -103,7 +103,7 @@ class Twin:
         return self._ansible("ansible-playbook", playbook, *arguments)
 
     def call(self, module: str, arguments: t.Mapping[str, t.Any], *options: str, **env: str) -> str:
-        words = ["-m", module, "-a", json.dumps(arguments), *options]
+        words = ["-m", module, *(["-a", json.dumps(arguments)] if arguments else []), *options]
         return self._ansible("ansible", HOST, *words, **env)
 
     def payload(self, module: str, arguments: t.Mapping[str, t.Any]) -> list[str]:
