@@ -62,7 +62,7 @@ image:
   description: The directory of the image, in check mode also of one that is still to be built.
   returned: success
   type: str
-  sample: /root/.cache/mergetb-sriov/5d2c0f4a9e1b7c33
+  sample: ~/.cache/mergetb-sriov/5d2c0f4a9e1b7c33
 """
 
 import os
