@@ -31,6 +31,7 @@ def gather(host: Host, selectors: t.Sequence[str] | None) -> dict[str, t.Any]:
 
 def _describe_pf(host: Host, pf: _pci.PF, ifindex: int | None) -> dict[str, t.Any]:
     device = _pci.read_device(host, pf.address)
+    identity = _pci.read_identity(host, pf.address)
     states: dict[int, VfState] = {}
     problem = None
     if ifindex is not None:
@@ -44,8 +45,8 @@ def _describe_pf(host: Host, pf: _pci.PF, ifindex: int | None) -> dict[str, t.An
         "address": pf.address,
         "interface": pf.interface,
         "mac": pf.mac,
-        "vendor": device.vendor,
-        "device": device.device,
+        "vendor": identity.vendor,
+        "device": identity.device,
         "driver": pf.driver,
         "iommu_group": device.iommu_group,
         "numa_node": device.numa_node,

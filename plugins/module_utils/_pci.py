@@ -35,17 +35,21 @@ _SRIOV_TOTAL_VFS = 0x0E
 
 
 class Device(t.NamedTuple):
-    """A PCI function; identifiers are hexadecimal text such as `0x8086`."""
+    """A PCI function: where it is, and who drives it."""
 
     address: str
-    vendor: str
-    device: str
-    device_class: str
     driver: str | None
     driver_override: str | None
     iommu_group: str | None
     numa_node: int | None
-    physfn: str | None
+
+
+class Identity(t.NamedTuple):
+    """What a PCI function is: hexadecimal text such as `0x8086`."""
+
+    vendor: str
+    device: str
+    device_class: str
 
 
 class Capabilities(t.NamedTuple):
@@ -87,23 +91,27 @@ def devices(host: Host) -> list[str]:
 def read_device(host: Host, address: str) -> Device:
     """One PCI function; raises `SriovError` where there is none at *address*."""
     base = f"{DEVICES}/{address}"
-    vendor = host.read(f"{base}/vendor") if _ADDRESS.fullmatch(address) else None
-    if vendor is None:
+    override = host.read(f"{base}/driver_override") if _ADDRESS.fullmatch(address) else None
+    if override is None:
         raise SriovError(f"there is no PCI device {address} on this host")
     node = host.read(f"{base}/numa_node")
-    override = host.read(f"{base}/driver_override")
     return Device(
         address=address,
-        vendor=vendor,
-        device=host.read(f"{base}/device") or "",
-        device_class=host.read(f"{base}/class") or "",
         driver=host.link(f"{base}/driver"),
-        driver_override=None if override in (None, "", "(null)") else override,
+        driver_override=None if override in ("", "(null)") else override,
         iommu_group=host.link(f"{base}/iommu_group"),
         # The kernel writes -1 where the firmware names no node.
         numa_node=None if node in (None, "-1") else int(node),
-        physfn=host.link(f"{base}/physfn"),
     )
+
+
+def read_identity(host: Host, address: str) -> Identity:
+    base = f"{DEVICES}/{address}"
+    return Identity(*(host.read(f"{base}/{name}") or "" for name in ("vendor", "device", "class")))
+
+
+def is_vf(host: Host, address: str) -> bool:
+    return host.exists(f"{DEVICES}/{address}/physfn")
 
 
 def capabilities(config: bytes) -> Capabilities:
@@ -238,7 +246,7 @@ def find_pf(host: Host, selector: str) -> PF:
         address = wanted
     else:
         address = _address_of_interface(host, selector.strip(), wanted)
-    if host.exists(f"{DEVICES}/{address}/physfn"):
+    if is_vf(host, address):
         raise SriovError(f"{selector} is a VF ({address}), not a PF: name the PF it belongs to")
     return read_pf(host, address)
 

@@ -208,13 +208,13 @@ def judge_all(host: Host, wanted: t.Iterable[Wanted]) -> tuple[dict[str, Facts],
 
 def _where_to_look(host: Host) -> str:
     """What helps where a PF is missing: a NIC without a driver has no interface and no MAC."""
-    devices = [_pci.read_device(host, address) for address in _pci.devices(host)]
     idle = [
-        f"{device.address} [{device.vendor[2:]}:{device.device[2:]}]"
-        for device in devices
-        if device.driver is None
-        and device.physfn is None
-        and device.device_class.startswith(_NETWORK_CLASS)
+        f"{address} [{identity.vendor[2:]}:{identity.device[2:]}]"
+        for address in _pci.devices(host)
+        for identity in [_pci.read_identity(host, address)]
+        if identity.device_class.startswith(_NETWORK_CLASS)
+        and _pci.read_device(host, address).driver is None
+        and not _pci.is_vf(host, address)
     ]
     if idle:
         return f"load the driver of {', '.join(idle)}, or correct the MAC in the model"
