@@ -51,7 +51,7 @@ lint: setup
 	tests/tools/check_portable.sh
 
 unit: setup
-	tests/tools/debian_packages.sh libvirt-clients libxml2-utils openssh-client qemu-utils
+	tests/tools/debian_packages.sh iproute2 systemd libvirt-clients libxml2-utils openssh-client qemu-utils
 	.venv-lowest/bin/pytest
 	.venv/bin/pytest
 

@@ -78,13 +78,17 @@ def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Wanted
     return wanted
 
 
-def plan(devices: t.Sequence[_pci.Device], wanted: t.Sequence[Wanted]) -> list[Change]:
+def change(device: _pci.Device, driver: str | None) -> Change | None:
+    """What gives *device* the *driver*, `None` where it has it."""
+    if device.driver == driver and (driver or not device.driver_override):
+        return None
+    return Change(device.address, device.driver, driver, device.driver_override)
+
+
+def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Wanted]) -> list[Change]:
     """What differs between *devices* and *wanted*, which name the same functions in one order."""
-    return [
-        Change(device.address, device.driver, item.driver, device.driver_override)
-        for device, item in zip(devices, wanted)
-        if device.driver != item.driver or (device.driver_override and not item.driver)
-    ]
+    changes = (change(device, item.driver) for device, item in zip(devices, wanted))
+    return [item for item in changes if item is not None]
 
 
 def check(host: Host, wanted: t.Sequence[Wanted]) -> None:
@@ -154,20 +158,35 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
 def apply(host: Host, changes: t.Iterable[Change]) -> None:
     """Make *changes* and read each back; raises `SriovError` at the first that fails."""
     for item in changes:
-        base = f"{_pci.DEVICES}/{item.address}"
+        _make(host, item)
+
+
+def attempt(host: Host, changes: t.Iterable[Change]) -> dict[str, str]:
+    """Make *changes* and read each back; returns why some failed, by address."""
+    failed = {}
+    for item in changes:
         try:
-            if item.override != item.after:
-                host.write(f"{base}/driver_override", f"{item.after or ''}\n")
-            if item.before not in (None, item.after):
-                host.write(f"{base}/driver/unbind", item.address)
-            if item.after not in (None, item.before):
-                host.write(_PROBE, item.address)
-        except OSError as error:
-            raise SriovError(
-                f"{item.address}: driver {item.after or 'none'} could not be set: "
-                f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
-            ) from error
-        _verify(host, item)
+            _make(host, item)
+        except SriovError as error:
+            failed[item.address] = str(error)
+    return failed
+
+
+def _make(host: Host, item: Change) -> None:
+    base = f"{_pci.DEVICES}/{item.address}"
+    try:
+        if item.override != item.after:
+            host.write(f"{base}/driver_override", f"{item.after or ''}\n")
+        if item.before not in (None, item.after):
+            host.write(f"{base}/driver/unbind", item.address)
+        if item.after not in (None, item.before):
+            host.write(_PROBE, item.address)
+    except OSError as error:
+        raise SriovError(
+            f"{item.address}: driver {item.after or 'none'} could not be set: "
+            f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
+        ) from error
+    _verify(host, item)
 
 
 def _verify(host: Host, item: Change) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -136,8 +137,8 @@ class Host:
         if statuses[0]:
             raise OSError(statuses[0], os.strerror(statuses[0]), path)
 
-    def replace(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Put *text* into the file *path* atomically, making missing directories.
+    def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """Put *content* into the file *path* atomically, making missing directories.
 
         An existing file keeps its mode and owner.
         """
@@ -154,7 +155,9 @@ class Host:
                 except FileNotFoundError:
                     pass
                 os.fchmod(descriptor, mode)
-                file.write(text.encode("utf-8", "surrogateescape"))
+                if isinstance(content, str):
+                    content = content.encode("utf-8", "surrogateescape")
+                file.write(content)
                 file.flush()
                 os.fsync(descriptor)
             os.rename(temporary, target)
@@ -170,6 +173,10 @@ class Host:
     def remove(self, path: str) -> None:
         os.unlink(self.path(path))
 
+    def has_command(self, name: str) -> bool:
+        """Whether `run` finds the command *name*."""
+        return shutil.which(name, path=_command_path()) is not None
+
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         """Run a command of the machine without a shell.
 
@@ -183,12 +190,7 @@ class Host:
                 encoding="utf-8",
                 errors="replace",
                 timeout=seconds,
-                # An administrator's commands are not on the path of every login.
-                env={
-                    **os.environ,
-                    "LC_ALL": "C",
-                    "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-                },
+                env={**os.environ, "LC_ALL": "C", "PATH": _command_path()},
                 check=False,
             )
         except FileNotFoundError as error:
@@ -205,3 +207,8 @@ class Host:
                 return False
             time.sleep(_POLL_SECONDS)
         return True
+
+
+def _command_path() -> str:
+    # An administrator's commands are not on the path of every login.
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

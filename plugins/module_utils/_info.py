@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -17,7 +17,10 @@ if t.TYPE_CHECKING:
 
 
 def gather(host: Host, selectors: t.Sequence[str] | None) -> dict[str, t.Any]:
-    """The PFs that *selectors* name, or all, with their VFs (see RETURN of `sriov_info`)."""
+    """The PFs that *selectors* name, or all, with their VFs, and the ledger.
+
+    The keys are those in RETURN of `sriov_info`.
+    """
     if selectors is None:
         pfs = _pci.all_pfs(host)
     else:
@@ -26,6 +29,10 @@ def gather(host: Host, selectors: t.Sequence[str] | None) -> dict[str, t.Any]:
     return {
         "iommu_groups": len(host.names("/sys/kernel/iommu_groups")),
         "pfs": [_describe_pf(host, pf, indexes.get(pf.interface or "")) for pf in pfs],
+        "materializations": {
+            mzid: [entry._asdict() for entry in entries]
+            for mzid, entries in _ledger.read(host).items()
+        },
     }
 
 

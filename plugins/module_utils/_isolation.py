@@ -5,7 +5,8 @@
 """The order that isolation rests on, written once.
 
 A VF that is not yet as it must be loses its driver; then its attributes are set and read back;
-only then it gets its driver. Where the attributes fail, it stays without.
+only then it gets its driver. Where the attributes fail, it stays without, and the other VFs of
+the run go on.
 """
 
 from __future__ import annotations
@@ -30,66 +31,60 @@ class Target(t.NamedTuple):
     driver: str | None
 
 
-class Steps(t.NamedTuple):
-    """The changes of one run, in the order in which they are made."""
+class Step(t.NamedTuple):
+    """What one VF goes through, in this order; `None` stands for what it need not."""
 
-    unbind: list[_driver.Change]
-    attributes: list[_vf.Change]
-    bind: list[_driver.Change]
-
-    def __bool__(self) -> bool:
-        return any(self[:])
+    target: Target
+    unbind: _driver.Change | None
+    attributes: _vf.Change | None
+    bind: _driver.Change | None
 
 
 def plan(
     targets: t.Sequence[Target],
     devices: t.Mapping[str, _pci.Device],
     states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> Steps:
-    """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*."""
-    attributes = _vf.plan(
-        [_vf.Wanted(item.pf, item.vf, item.values) for item in targets],
-        {item.pf: item.ifindex for item in targets},
-        states,
-    )
-    unfinished = {(change.ifindex, change.vf) for change in attributes}
-    unbind = _driver.plan(
-        *_paired(
-            (devices[item.address], None)
-            for item in targets
-            if devices[item.address].driver is not None
-            and (
-                (item.ifindex, item.vf) in unfinished or devices[item.address].driver != item.driver
-            )
+) -> list[Step]:
+    """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*.
+
+    Targets that are reached already have none.
+    """
+    changes = {
+        (change.ifindex, change.vf): change
+        for change in _vf.plan(
+            [_vf.Wanted(item.pf, item.vf, item.values) for item in targets],
+            {item.pf: item.ifindex for item in targets},
+            states,
         )
+    }
+    steps = (
+        _step(item, devices[item.address], changes.get((item.ifindex, item.vf))) for item in targets
     )
-    unbound = {change.address for change in unbind}
-    bind = _driver.plan(
-        *_paired(
-            (
-                devices[item.address]._replace(driver=None, driver_override=None)
-                if item.address in unbound
-                else devices[item.address],
-                item.driver,
-            )
-            for item in targets
-        )
+    return [step for step in steps if any(step[1:])]
+
+
+def _step(target: Target, device: _pci.Device, attributes: _vf.Change | None) -> Step:
+    unbind = None
+    if device.driver is not None and (attributes or device.driver != target.driver):
+        unbind = _driver.change(device, None)
+        device = device._replace(driver=None, driver_override=None)
+    return Step(target, unbind, attributes, _driver.change(device, target.driver))
+
+
+def apply(host: Host, steps: t.Sequence[Step]) -> dict[str, str]:
+    """Carry out *steps* and return why VFs failed, by address.
+
+    A VF that fails goes no further, so that one with wrong attributes stays without driver.
+    """
+    failed = _driver.attempt(host, [step.unbind for step in steps if step.unbind])
+    isolating = [
+        (step.target.address, step.attributes)
+        for step in steps
+        if step.attributes and step.target.address not in failed
+    ]
+    problems = _vf.attempt(host, [change for _address, change in isolating])
+    failed.update(
+        (address, problem) for (address, _change), problem in zip(isolating, problems) if problem
     )
-    return Steps(unbind, attributes, bind)
-
-
-def _paired(
-    pairs: t.Iterable[tuple[_pci.Device, str | None]],
-) -> tuple[list[_pci.Device], list[_driver.Wanted]]:
-    pairs = list(pairs)
-    return (
-        [device for device, _driver_name in pairs],
-        [_driver.Wanted(device.address, driver) for device, driver in pairs],
-    )
-
-
-def apply(host: Host, steps: Steps) -> None:
-    """Carry out *steps*; raises `SriovError` where one fails, with the VFs left without driver."""
-    _driver.apply(host, steps.unbind)
-    _vf.apply(host, steps.attributes)
-    _driver.apply(host, steps.bind)
+    binding = [step.bind for step in steps if step.bind and step.target.address not in failed]
+    return {**failed, **_driver.attempt(host, binding)}

@@ -25,18 +25,31 @@ _LOCK = f"{DIRECTORY}/lock"
 _LOCK_SECONDS = 120
 _VERSION = 1
 
+# What a VF of the ledger is: as recorded, read back and with its driver; on the way there; or on
+# the way back to its baseline. A run that ends early leaves the last two, and the next finishes.
+READY = "ready"
+CHANGING = "changing"
+LEAVING = "leaving"
+
 
 class Entry(t.NamedTuple):
     """A VF that a materialization holds.
 
-    *pf_mac* is the PF's permanent MAC; *baseline* are the attributes (`_netlink.VfState`) and
-    *baseline_driver* the driver that the VF had before.
+    *pf_mac* is the PF's permanent MAC, *pf_address* and *address* are where PF and VF were on PCI
+    when the materialization got the VF. *values* are the attributes (`_netlink.VfState`) and
+    *driver* the driver that it has for the guest; *baseline* and *baseline_driver* those before.
     """
 
     node: str
     nic: str
+    pf_name: str
     pf_mac: str
+    pf_address: str
     vf: int
+    address: str
+    values: dict[str, t.Any]
+    driver: str
+    state: str
     baseline: dict[str, t.Any]
     baseline_driver: str | None
 
@@ -51,7 +64,7 @@ def read(host: Host) -> Ledger:
         if document["version"] != _VERSION:
             raise ValueError(f"version {document['version']} is not {_VERSION}")
         return {
-            mzid: [Entry(**entry) for entry in entries]
+            mzid: [_entry(entry) for entry in entries]
             for mzid, entries in document["materializations"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,7 +74,15 @@ def read(host: Host) -> Ledger:
         ) from error
 
 
+def _entry(fields: dict[str, t.Any]) -> Entry:
+    entry = Entry(**fields)
+    if not isinstance(entry.vf, int) or entry.state not in (READY, CHANGING, LEAVING):
+        raise ValueError(f"VF {entry.vf!r}, state {entry.state!r}")
+    return entry
+
+
 def write(host: Host, ledger: Ledger) -> None:
+    """Replace the ledger; raises `SriovError` with what to do where that fails."""
     document = {
         "version": _VERSION,
         "materializations": {
@@ -70,14 +91,26 @@ def write(host: Host, ledger: Ledger) -> None:
             if entries
         },
     }
-    host.replace(PATH, json.dumps(document, indent=2) + "\n", mode=0o600)
+    try:
+        host.replace(PATH, json.dumps(document, indent=2) + "\n", mode=0o600)
+    except OSError as error:
+        raise SriovError(
+            f"the ledger {PATH} could not be written ({os.strerror(error.errno or 0)}) and is as "
+            "it was: see to its file system and run this again"
+        ) from error
 
 
 @contextlib.contextmanager
 def locked(host: Host) -> t.Iterator[None]:
     """Keep other runs on this host out; raises `SriovError` where one does not end in time."""
-    os.makedirs(host.path(DIRECTORY), mode=0o700, exist_ok=True)
-    descriptor = os.open(host.path(_LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        os.makedirs(host.path(DIRECTORY), mode=0o700, exist_ok=True)
+        descriptor = os.open(host.path(_LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise SriovError(
+            f"the lock {_LOCK} could not be made ({os.strerror(error.errno or 0)}), and nothing "
+            "was changed: see to its file system and run this again"
+        ) from error
     try:
 
         def taken() -> bool:
@@ -89,8 +122,18 @@ def locked(host: Host) -> t.Iterator[None]:
 
         if not host.wait_for(taken, seconds=_LOCK_SECONDS):
             raise SriovError(
-                f"another run has held the lock {_LOCK} for {_LOCK_SECONDS} s: wait for it to end"
+                f"another run{_holder(host, os.fstat(descriptor).st_ino)} has held the lock "
+                f"{_LOCK} for {_LOCK_SECONDS} s: wait for it to end, and see what it waits for"
             )
         yield
     finally:
         os.close(descriptor)
+
+
+def _holder(host: Host, inode: int) -> str:
+    """Which process holds the lock of the file *inode*, as the kernel tells (proc_locks(5))."""
+    for line in (host.read("/proc/locks") or "").splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return f" (process {fields[4]})"
+    return ""

@@ -2,7 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VFs of one materialization on one host: claimed, isolated and given to guests; and back."""
+"""The VFs of one materialization on one host: claimed, isolated and given to guests; and back.
+
+The ledger is written before the first change and after the last. In between, and after a run that
+was ended in the middle, it says of each VF that the run touches where that was to go, so that the
+next run, from whatever is there, gets it there.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
     _driver,
     _isolation,
+    _ledger,
     _pci,
     _usage,
     _vf,
@@ -46,11 +52,20 @@ class Port(t.NamedTuple):
 
 
 class Plan(t.NamedTuple):
-    """What a run does: the ledger during it and after it, and the steps between."""
+    """What a run does: the ledger before, during and after it, and the steps between.
 
+    *taken* are the addresses of VFs that the materialization did not hold before.
+    """
+
+    before: Ledger
     during: Ledger
     after: Ledger
-    steps: _isolation.Steps
+    steps: list[_isolation.Step]
+    taken: frozenset[str]
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.steps) or self.after != self.before
 
 
 def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
@@ -84,85 +99,125 @@ def plan(
     if problems:
         raise SriovError("; ".join(problems))
     held = {(entry.pf_mac, entry.vf): entry for entry in ledger.get(mzid, [])}
-    targets = []
-    entries = []
+    staying = []
+    taken = set()
     for item in claims:
         port = ports[item.pf_mac]
         address = port.pf.vfs[item.vf]
+        known = held.pop((item.pf_mac, item.vf), None)
+        if known is None:
+            taken.add(address)
         state = port.states[item.vf]
-        entry = held.pop((item.pf_mac, item.vf), None) or Entry(
-            item.node, item.nic, item.pf_mac, item.vf, state._asdict(), devices[address].driver
-        )
-        entries.append(entry._replace(node=item.node, nic=item.nic))
-        targets.append(
-            _isolation.Target(
-                # The MAC tells apart what a model may give one name.
-                f"{item.pf_name} ({item.pf_mac})",
-                port.link.index,
-                item.vf,
-                address,
-                _values(item, state),
-                driver,
+        staying.append(
+            Entry(
+                node=item.node,
+                nic=item.nic,
+                pf_name=item.pf_name,
+                pf_mac=item.pf_mac,
+                pf_address=port.pf.address,
+                vf=item.vf,
+                address=address,
+                values=_values(item, state),
+                driver=driver,
+                state=_ledger.READY,
+                baseline=known.baseline if known else state._asdict(),
+                baseline_driver=known.baseline_driver if known else devices[address].driver,
             )
         )
-    targets = _baselines(held.values(), ports) + targets
-    others = {other: held_by for other, held_by in ledger.items() if other != mzid}
-    after = {**others, mzid: entries} if entries else others
-    leaving = list(held.values())
+    leaving = [
+        entry._replace(state=_ledger.LEAVING, address=address_of(entry, ports) or entry.address)
+        for entry in held.values()
+    ]
+    steps = _isolation.plan(
+        [
+            *(_baseline(entry, ports) for entry in leaving if address_of(entry, ports)),
+            *(target(entry, ports) for entry in staying),
+        ],
+        devices,
+        {port.link.index: port.states for port in ports.values()},
+    )
+    touched = {step.target.address for step in steps}
+    changing = [
+        entry._replace(state=_ledger.CHANGING) if entry.address in touched else entry
+        for entry in staying
+    ]
     return Plan(
-        during={**others, mzid: entries + leaving} if entries or leaving else others,
-        after=after,
-        steps=_isolation.plan(
-            targets, devices, {port.link.index: port.states for port in ports.values()}
-        ),
+        before=ledger,
+        during=_with(ledger, mzid, changing + leaving),
+        after=_with(ledger, mzid, staying),
+        steps=steps,
+        taken=frozenset(taken),
     )
 
 
-def refuse(host: Host, plan: Plan, mzid: str) -> None:
-    """Raise `SriovError` where *plan* cannot be carried out on this host: a VF that somebody uses,
-    a driver that is not loaded, an IOMMU group that is not isolated."""
-    touched = sorted({change.address for change in plan.steps.unbind})
+def _with(ledger: Ledger, mzid: str, entries: list[Entry]) -> Ledger:
+    others = {other: held for other, held in ledger.items() if other != mzid}
+    return {**others, mzid: entries} if entries else others
+
+
+def refuse(host: Host, plan: Plan, mzid: str, *, force: bool = False) -> None:
+    """Raise `SriovError` where *plan* cannot be carried out on this host: a driver that is not
+    loaded, an IOMMU group that is not isolated, and, without *force*, a VF that somebody uses."""
+    touched = plan.taken.union(step.target.address for step in plan.steps if step.unbind)
     problems = [
         f"VF {address}: {text}"
-        for address, texts in _usage.holders(host, touched, mzid=mzid).items()
+        for address, texts in _usage.holders(host, sorted(touched), own=[mzid]).items()
         for text in texts
     ]
-    if problems:
+    if problems and not force:
         raise SriovError(
             f"materialization {mzid} would change VFs that are in use: {'; '.join(problems)}. "
-            "End that use first"
+            f"End that use first, or take them all the same with sriov_force={mzid}"
         )
     _driver.check(
-        host, [_driver.Wanted(change.address, change.after) for change in plan.steps.bind]
+        host,
+        [_driver.Wanted(step.bind.address, step.bind.after) for step in plan.steps if step.bind],
     )
 
 
-def apply(host: Host, plan: Plan, save: t.Callable[[Ledger], None]) -> None:
+def apply(host: Host, plan: Plan, mzid: str, save: t.Callable[[Ledger], None]) -> None:
     """Carry out *plan*; *save* is given the ledger before the first change and after the last.
 
-    The baseline is thus on disk before anything differs from it.
+    What goes wrong with one VF leaves that one without driver and does not stop the others. Raises
+    `SriovError` with all that went wrong.
     """
-    save(plan.during)
-    _isolation.apply(host, plan.steps)
-    if plan.after != plan.during:
-        save(plan.after)
+    if plan.during != plan.before:
+        save(plan.during)
+    failed = _isolation.apply(host, plan.steps)
+    after = plan.after
+    if failed:
+        ready = {entry.address: entry for entry in plan.after.get(mzid, [])}
+        after = _with(
+            plan.after,
+            mzid,
+            [
+                entry if entry.address in failed else ready[entry.address]
+                for entry in plan.during[mzid]
+                if entry.address in failed or entry.address in ready
+            ],
+        )
+    if after != plan.during:
+        save(after)
+    if failed:
+        raise SriovError(
+            f"materialization {mzid}: {'; '.join(failed.values())}. These VFs have no driver and "
+            "stay reserved; mend that and run this again"
+        )
 
 
 def difference(plan: Plan, devices: t.Mapping[str, _pci.Device]) -> dict[str, t.Any]:
     """What *plan* changes, as Ansible's diff: attributes by PF and VF, drivers by address."""
-    bound = {change.address: change.after for change in plan.steps.bind}
-    unbound = {change.address: None for change in plan.steps.unbind}
-    drivers = {**unbound, **bound}
-    return {
-        "before": {
-            **{f"{item.pf} VF {item.vf}": item.before for item in plan.steps.attributes},
-            **{address: devices[address].driver for address in drivers},
-        },
-        "after": {
-            **{f"{item.pf} VF {item.vf}": item.after for item in plan.steps.attributes},
-            **drivers,
-        },
-    }
+    before: dict[str, t.Any] = {}
+    after: dict[str, t.Any] = {}
+    for step in plan.steps:
+        address = step.target.address
+        if step.attributes:
+            name = f"{step.target.pf} VF {step.target.vf}"
+            before[name], after[name] = step.attributes.before, step.attributes.after
+        if step.unbind or step.bind:
+            before[address] = devices[address].driver
+            after[address] = step.target.driver
+    return {"before": before, "after": after}
 
 
 def devices_of(
@@ -236,18 +291,28 @@ def _values(item: Claim, state: VfState) -> dict[str, t.Any]:
     return values
 
 
-def _baselines(entries: t.Iterable[Entry], ports: t.Mapping[str, Port]) -> list[_isolation.Target]:
-    """The targets that give *entries* back as they were, for the VFs that are still there."""
-    return [
-        _isolation.Target(
-            entry.pf_mac,
-            port.link.index,
-            entry.vf,
-            port.pf.vfs[entry.vf],
-            {name: value for name, value in entry.baseline.items() if value is not None},
-            entry.baseline_driver,
-        )
-        for entry in entries
-        for port in [ports.get(entry.pf_mac)]
-        if port is not None and entry.vf < len(port.pf.vfs)
-    ]
+def address_of(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
+    """Where the VF of *entry* is now; `None` where it is gone."""
+    port = ports.get(entry.pf_mac)
+    return port.pf.vfs[entry.vf] if port and entry.vf < len(port.pf.vfs) else None
+
+
+def target(entry: Entry, ports: t.Mapping[str, Port]) -> _isolation.Target:
+    """What *entry* promises of its VF."""
+    return _isolation.Target(
+        # The MAC tells apart what a model may give one name.
+        f"{entry.pf_name} ({entry.pf_mac})",
+        ports[entry.pf_mac].link.index,
+        entry.vf,
+        entry.address,
+        entry.values,
+        entry.driver,
+    )
+
+
+def _baseline(entry: Entry, ports: t.Mapping[str, Port]) -> _isolation.Target:
+    """What the VF of *entry* was before."""
+    return target(entry, ports)._replace(
+        values={name: value for name, value in entry.baseline.items() if value is not None},
+        driver=entry.baseline_driver,
+    )

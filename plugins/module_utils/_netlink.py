@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Route netlink: interfaces, and the attributes that a PF's driver keeps for its VFs.
+"""Route netlink: interfaces, their addresses, and the attributes that PFs keep for VFs.
 
 Sources: include/uapi/linux/{netlink,rtnetlink,if_link}.h and net/core/rtnetlink.c of Linux. All
 numbers are in the byte order of the host, except an Ethernet protocol, which is big-endian.
@@ -22,6 +22,7 @@ _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
+_RTM_GETADDR = 22
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
 _NLM_F_DUMP = 0x300
@@ -58,10 +59,14 @@ _IFLA_VF_TRUST = 9
 _IFLA_VF_VLAN_LIST = 12
 _IFLA_VF_VLAN_INFO = 1
 
+_IFA_ADDRESS = 1
+_IFA_LOCAL = 2
+
 _IFF_UP = 0x1
 
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=BB2xI")
 _ATTRIBUTE = struct.Struct("=HH")
 _TWO_WORDS = struct.Struct("=II")
 _THREE_WORDS = struct.Struct("=III")
@@ -138,7 +143,20 @@ class Rtnetlink:
 
     def links(self) -> list[Link]:
         """All interfaces of this network namespace."""
-        return [_link(body) for body in self._dump(_RTEXT_FILTER_SKIP_STATS)]
+        return [_link(body) for body in self._dump_links(_RTEXT_FILTER_SKIP_STATS)]
+
+    def addresses(self) -> dict[int, list[str]]:
+        """The IP addresses of this network namespace, `10.0.0.1/24`, by interface index."""
+        found: dict[int, list[str]] = {}
+        for body in self._dump(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
+            family, prefix, index = _IFADDR.unpack_from(body)
+            parts = dict(_attributes(body[_IFADDR.size :]))
+            # At the end of a tunnel the first is the peer's.
+            address = parts.get(_IFA_LOCAL, parts.get(_IFA_ADDRESS))
+            if address is not None:
+                text = f"{socket.inet_ntop(family, address)}/{prefix}"
+                found.setdefault(index, []).append(text)
+        return found
 
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         """The attributes of all VFs of the PF with interface index *ifindex*, by VF index.
@@ -153,7 +171,7 @@ class Rtnetlink:
             if error.errno != errno.EMSGSIZE:
                 raise
             # Some kernels reckon the size of a single answer too small, never that of a dump.
-            answers = self._dump(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+            answers = self._dump_links(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
             body = {_link(answer).index: answer for answer in answers}[ifindex]
         return parse_vf_states(body)
 
@@ -196,19 +214,20 @@ class Rtnetlink:
                     _raise(answer)
                 return answer
 
-    def _dump(self, mask: int) -> list[bytes]:
-        body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _attribute(
-            _IFLA_EXT_MASK, struct.pack("=I", mask)
-        )
-        self._socket.send(self._message(_RTM_GETLINK, _NLM_F_DUMP, body))
+    def _dump_links(self, mask: int) -> list[bytes]:
+        body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        return self._dump(_RTM_GETLINK, body + _attribute(_IFLA_EXT_MASK, struct.pack("=I", mask)))
+
+    def _dump(self, kind: int, body: bytes) -> list[bytes]:
+        self._socket.send(self._message(kind, _NLM_F_DUMP, body))
         answers: list[bytes] = []
         while True:
-            for kind, sequence, _flags, answer in self._receive():
+            for answer_kind, sequence, _flags, answer in self._receive():
                 if sequence != self._sequence:
                     continue
-                if kind == _NLMSG_ERROR:
+                if answer_kind == _NLMSG_ERROR:
                     _raise(answer)
-                if kind == _NLMSG_DONE:
+                if answer_kind == _NLMSG_DONE:
                     return answers
                 answers.append(answer)
 

@@ -16,16 +16,16 @@ if t.TYPE_CHECKING:
 
 
 def holders(
-    host: Host, addresses: t.Collection[str], *, mzid: str | None = None
+    host: Host, addresses: t.Collection[str], *, own: t.Container[str] = ()
 ) -> dict[str, list[str]]:
     """Who uses the PCI functions *addresses*, as text, by address; unused ones are left out.
 
-    A materialization uses its VFs also before its guests run; that of the id *mzid* does not count.
+    A materialization uses its VFs also before its guests run; those of the ids *own* do not count.
     Raises `SriovError` where the use cannot be told.
     """
     found: dict[str, list[str]] = {}
     if addresses:
-        for address, text in _claims(host, mzid):
+        for address, text in _claims(host, own):
             if address in addresses:
                 found.setdefault(address, []).append(text)
     handles: dict[str, list[str]] = {}
@@ -45,10 +45,10 @@ def holders(
     return {address: texts for address, texts in found.items() if texts}
 
 
-def _claims(host: Host, mzid: str | None) -> t.Iterator[tuple[str, str]]:
-    """The addresses of the VFs that materializations other than *mzid* hold, and for whom."""
+def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
+    """The addresses of the VFs that materializations other than *own* hold, and for whom."""
     for holder, entries in _ledger.read(host).items():
-        for entry in entries if holder != mzid else ():
+        for entry in entries if holder not in own else ():
             try:
                 vfs = _pci.find_pf(host, entry.pf_mac).vfs
             except SriovError:  # the PF is gone, and its VFs with it
@@ -76,14 +76,18 @@ def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
 
 
 def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
-    names = host.names(f"{_pci.DEVICES}/{device.address}/net")
-    if not names:
+    base = f"{_pci.DEVICES}/{device.address}"
+    texts = [
+        f"the vDPA device {name} is on it" for name in host.names(base) if name.startswith("vdpa")
+    ]
+    names = host.names(f"{base}/net")
+    if not names and not texts:
         return [
             f"driver {device.driver} has it without a network interface here "
-            "(another network namespace, vDPA, or no network device)"
+            "(another network namespace, or no network device)"
         ]
-    up = {link.name for link in host.netlink.links() if link.up}
-    texts = []
+    links = {link.name: link for link in host.netlink.links()}
+    addresses = host.netlink.addresses()
     for name in names:
         upper = [
             entry[len("upper_") :]
@@ -92,7 +96,9 @@ def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
         ]
         if upper:
             texts.append(f"interface {name} is part of {', '.join(upper)}")
-        elif name in up:
+        elif name in links and links[name].index in addresses:
+            texts.append(f"interface {name} has {', '.join(addresses[links[name].index])}")
+        elif name in links and links[name].up:
             texts.append(f"interface {name} is up")
     return texts
 
@@ -107,6 +113,7 @@ def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[tuple[str, st
                 host.target(f"/proc/{pid}/fd/{number}") for number in host.names(f"/proc/{pid}/fd")
             }
             name = host.read(f"/proc/{pid}/comm")
+            guest = _guest(host.read_bytes(f"/proc/{pid}/cmdline") or b"")
         except ProcessLookupError:  # it ended while we looked
             continue
         except PermissionError as error:
@@ -116,4 +123,13 @@ def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[tuple[str, st
             ) from error
         for path in opened:
             if path is not None and path in paths:
-                yield path, f"process {pid} ({name})"
+                yield path, f"process {pid} ({name}{guest})"
+
+
+def _guest(command_line: bytes) -> str:
+    """The guest that a QEMU runs, by its `-name`, which libvirt gives as `guest=NAME,...`."""
+    words = command_line.decode(errors="replace").split("\0")
+    if "-name" not in words[:-1]:
+        return ""
+    value = words[words.index("-name") + 1].split(",")[0]
+    return f", guest {value[len('guest=') :] if value.startswith('guest=') else value}"

@@ -180,30 +180,44 @@ def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]
 
 def apply(host: Host, changes: t.Sequence[Change]) -> None:
     """Make *changes*, read them back, and put everything back where one is not as asked."""
+    problems = _make(host, changes)
+    if any(problems):
+        told = [problem for problem in problems if problem]
+        raise SriovError("; ".join([*told, _put_back(host, changes)]))
+
+
+def attempt(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+    """Make *changes*, read them back, and put back those that are not as asked.
+
+    Returns what is wrong with each of *changes*, in their order.
+    """
+    problems = _make(host, changes)
+    failed = [item for item, problem in zip(changes, problems) if problem]
+    if not failed:
+        return problems
+    outcome = _put_back(host, failed)
+    return [problem and f"{problem}; {outcome}" for problem in problems]
+
+
+def _make(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+    """Make *changes*, read them back, and tell what is wrong with each."""
     if not changes:
-        return
+        return []
     refusals = _send(host, changes)
     states = read(host, (item.ifindex for item in changes))
-    problems = []
+    problems: list[str | None] = []
     for item, refusal in zip(changes, refusals):
         wrong = _differing(item, item.after, states)
-        if refusal or wrong:
-            problems.append(_failure(item, refusal, wrong, states))
-    if problems:
-        problems.append(_put_back(host, changes, states))
-        raise SriovError("; ".join(problems))
+        problems.append(_failure(item, refusal, wrong, states) if refusal or wrong else None)
+    return problems
 
 
-def _put_back(
-    host: Host,
-    changes: t.Sequence[Change],
-    states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> str:
+def _put_back(host: Host, changes: t.Sequence[Change]) -> str:
     """Restore what *changes* found, and say how that went."""
     back = plan(
         [Wanted(item.pf, item.vf, item.before) for item in changes],
         {item.pf: item.ifindex for item in changes},
-        states,
+        read(host, (item.ifindex for item in changes)),
     )
     _send(host, back)
     states = read(host, (item.ifindex for item in changes))

@@ -13,9 +13,11 @@ author: MergeTB facility developers (@mergetb)
 description:
   - Claims the VFs of one materialization on this host and makes each of them what its guest NIC
     needs. A VF loses its driver, gets its MAC, VLAN and spoof checking, is read back, and only
-    then gets its driver. Where that fails it stays without a driver.
-  - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF and
-    how the VF was before, and gives back exactly that.
+    then gets its driver. Where that fails it stays without a driver, the other VFs go on, and the
+    call fails at its end.
+  - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF, what
+    it is to be and how it was before, and gives back exactly that. A call that was ended in the
+    middle is finished by the next.
   - A VF that another materialization holds, or that somebody uses, refuses the whole call before
     its first write; all problems are named at once.
 extends_documentation_fragment:
@@ -37,6 +39,10 @@ options:
     description: The driver that the VFs get.
     type: str
     default: vfio-pci
+  force:
+    description: Take and change VFs even where somebody uses them.
+    type: bool
+    default: false
   vfs:
     description:
       - The guest NICs on this host and their VFs, as the lookup
@@ -178,6 +184,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "mzid": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "driver": {"type": "str", "default": "vfio-pci"},
+    "force": {"type": "bool", "default": False},
     "vfs": {
         "type": "list",
         "elements": "dict",
@@ -226,12 +233,11 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         ports = _materialization.read_ports(host, held.union(item.pf_mac for item in claims))
         devices = _materialization.read_devices(host, ports.values())
         plan = _materialization.plan(mzid, claims, driver, ledger, ports, devices)
-        _materialization.refuse(host, plan, mzid)
-        changed = bool(plan.steps) or plan.after != ledger
-        if changed and not check_mode:
-            _materialization.apply(host, plan, lambda state: _ledger.write(host, state))
+        _materialization.refuse(host, plan, mzid, force=params["force"])
+        if plan.changes and not check_mode:
+            _materialization.apply(host, plan, mzid, functools.partial(_ledger.write, host))
     return {
-        "changed": changed,
+        "changed": plan.changes,
         "devices": _materialization.devices_of(claims, driver, ports, devices),
         "diff": _materialization.difference(plan, devices),
     }

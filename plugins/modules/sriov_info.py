@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sriov_info
-short_description: Report PFs, VFs, their attributes, drivers and IOMMU groups
+short_description: Report PFs, VFs, their attributes, drivers and IOMMU groups, and who holds them
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Reads every function that the kernel offers SR-IOV for, and all of their VFs, in one call.
+  - Reads every function that the kernel offers SR-IOV for, all of their VFs, and the ledger of the
+    materializations, in one call.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.info
@@ -136,6 +137,40 @@ pfs:
           description: VLAN id, 0 for none.
           type: int
           sample: 100
+materializations:
+  description: What the ledger says that each materialization holds, by its id.
+  returned: success
+  type: dict
+  sample:
+    one.hello.demo:
+      - node: alpha
+        nic: eth1
+        pf_name: ens1f0
+        pf_mac: 0c:42:a1:00:00:10
+        pf_address: "0000:3b:00.0"
+        vf: 0
+        address: "0000:3b:00.2"
+        values:
+          mac: "02:00:00:00:01:01"
+          vlan: 100
+          qos: 0
+          vlan_proto: 802.1Q
+          spoofchk: true
+          trust: false
+        driver: vfio-pci
+        state: ready
+        baseline:
+          mac: "00:00:00:00:00:00"
+          vlan: 0
+          qos: 0
+          vlan_proto: 802.1Q
+          spoofchk: true
+          trust: false
+          link_state: auto
+          min_tx_rate: 0
+          max_tx_rate: 0
+          query_rss: null
+        baseline_driver: null
 """
 
 import functools

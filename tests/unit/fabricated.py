@@ -23,6 +23,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import READY, Entry
 from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
     Link,
     Refusal,
@@ -70,12 +71,16 @@ class Netlink:
     def __init__(self, log: list[Event]) -> None:
         self.interfaces: dict[str, Link] = {}
         self.vfs: dict[int, dict[int, VfState]] = {}
+        self.ips: dict[int, list[str]] = {}
         self.refuse: t.Callable[[int, str, t.Any], int] = lambda vf, name, value: 0
         self.keep: t.Callable[[int, str, t.Any], t.Any] = lambda vf, name, value: value
         self._log = log
 
     def links(self) -> list[Link]:
         return list(self.interfaces.values())
+
+    def addresses(self) -> dict[int, list[str]]:
+        return self.ips
 
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         self._log.append(Event("vf_states", str(ifindex)))
@@ -298,10 +303,10 @@ class Machine(Host):
     def write_within(self, path: str, value: str, *, seconds: float) -> None:
         self.write(path, value)  # In this process, which has the machine in its memory.
 
-    def replace(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        self.log.append(Event("replace", path, text))
+    def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        self.log.append(Event("replace", path, content))
         self._fail("write", path)
-        super().replace(path, text, mode=mode)
+        super().replace(path, content, mode=mode)
 
     def remove(self, path: str) -> None:
         self.log.append(Event("remove", path))
@@ -373,6 +378,26 @@ class Machine(Host):
         file.parent.mkdir(parents=True, exist_ok=True)
         directory, name = os.path.split(os.path.realpath(self.path(target)))
         file.symlink_to(os.path.join(os.path.relpath(directory, file.parent.resolve()), name))
+
+
+def ledger_entry(**fields: t.Any) -> Entry:
+    """An entry of the ledger: VF 0 of ens1f0, which was nobody's, on VLAN 100 of alpha's eth1."""
+    values = {"mac": "02:00:00:00:01:01", "vlan": 100, "qos": 0, "vlan_proto": "802.1Q"}
+    entry = Entry(
+        node="alpha",
+        nic="eth1",
+        pf_name="ens1f0",
+        pf_mac="04:70:00:00:00:10",
+        pf_address="0000:01:00.0",
+        vf=0,
+        address="0000:01:10.0",
+        values={**values, "spoofchk": True, "trust": False},
+        driver="vfio-pci",
+        state=READY,
+        baseline=NEW_VF._asdict(),
+        baseline_driver=None,
+    )
+    return entry._replace(**fields)
 
 
 def config_space(*capabilities: tuple[int, bytes]) -> bytes:

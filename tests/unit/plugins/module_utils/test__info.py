@@ -8,12 +8,13 @@ import struct
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _info
+from ansible_collections.mergetb.sriov.plugins.module_utils import _info, _ledger
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     NEW_VF,
     Machine,
     config_space,
+    ledger_entry,
 )
 
 MAC = "04:70:00:00:00:10"
@@ -68,8 +69,16 @@ def test_a_pf_with_a_vf(machine: Machine) -> None:
                 ],
             }
         ],
+        "materializations": {},
     }
     assert machine.writes == []
+
+
+def test_what_the_ledger_holds(machine: Machine) -> None:
+    _ledger.write(machine, {"one.hello.demo": [ledger_entry()]})
+
+    held = _info.gather(machine, [])["materializations"]
+    assert held == {"one.hello.demo": [ledger_entry()._asdict()]}
 
 
 def test_chosen_pfs(machine: Machine) -> None:
@@ -85,7 +94,11 @@ def test_chosen_pfs(machine: Machine) -> None:
 
 
 def test_a_host_without_sriov(tmp_path: Path) -> None:
-    assert _info.gather(Machine(tmp_path), None) == {"iommu_groups": 0, "pfs": []}
+    assert _info.gather(Machine(tmp_path), None) == {
+        "iommu_groups": 0,
+        "pfs": [],
+        "materializations": {},
+    }
 
 
 def test_a_pf_without_interface_says_why_its_vfs_have_no_attributes(machine: Machine) -> None:

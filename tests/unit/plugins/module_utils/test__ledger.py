@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -16,11 +20,11 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import Entry
-from ansible_collections.mergetb.sriov.tests.unit.fabricated import NEW_VF
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine, ledger_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ENTRY = Entry("alpha", "eth1", "04:70:00:00:00:10", 3, NEW_VF._asdict(), "igbvf")
+ENTRY = ledger_entry()
 
 
 @pytest.fixture
@@ -41,8 +45,14 @@ def test_no_ledger_is_an_empty_one(host: Host) -> None:
                 Entry,
                 node=st.text(),
                 nic=st.text(),
+                pf_name=st.text(),
                 pf_mac=st.text(),
+                pf_address=st.text(),
                 vf=st.integers(),
+                address=st.text(),
+                values=st.dictionaries(st.text(), st.booleans() | st.integers() | st.text()),
+                driver=st.text(),
+                state=st.sampled_from([_ledger.READY, _ledger.CHANGING, _ledger.LEAVING]),
                 baseline=st.dictionaries(st.text(), st.none() | st.booleans() | st.text()),
                 baseline_driver=st.none() | st.text(),
             ),
@@ -88,6 +98,8 @@ def test_a_materialization_without_vfs_is_not_kept(host: Host) -> None:
         '{"version": 1, "materializations": {"a": 5}}',
         '{"version": 1, "materializations": {"a": [5]}}',
         '{"version": 1, "materializations": {"a": [{"node": "x"}]}}',
+        json.dumps({"version": 1, "materializations": {"a": [ENTRY._replace(vf="0")._asdict()]}}),
+        json.dumps({"version": 1, "materializations": {"a": [ENTRY._replace(state="")._asdict()]}}),
         "\udcff",
     ],
 )
@@ -96,6 +108,45 @@ def test_what_is_no_ledger_is_an_error_with_its_remedy(host: Host, text: str) ->
 
     with pytest.raises(SriovError, match=f"the ledger {_ledger.PATH} cannot be read .*backup"):
         _ledger.read(host)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_ledger_that_cannot_be_written_is_an_error_with_its_remedy(
+    tmp_path: Path, number: int
+) -> None:
+    machine = Machine(tmp_path)
+    machine.faults["write", _ledger.PATH] = number
+
+    with pytest.raises(SriovError, match=rf"could not be written \({os.strerror(number)}\) and is"):
+        _ledger.write(machine, {"one.hello.demo": [ENTRY]})
+
+
+def test_a_ledger_that_can_be_written_only_in_part(host: Host) -> None:
+    """Unlike a fault at the port, this one comes in the middle of the new file."""
+    _ledger.write(host, {"one.hello.demo": [ENTRY]})
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(SriovError, match="File too large"):
+            _ledger.write(host, {"one.hello.demo": [ENTRY] * 20})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+    assert _ledger.read(host) == {"one.hello.demo": [ENTRY]}
+    assert os.listdir(host.path(_ledger.DIRECTORY)) == ["ledger.json"]
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    host = Host(str(tmp_path))
+    tmp_path.joinpath("var").touch()
+
+    with (
+        pytest.raises(SriovError, match="the lock .* could not be made .*nothing was changed"),
+        _ledger.locked(host),
+    ):
+        pass
 
 
 def test_the_lock_is_free_again_afterwards(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +168,8 @@ def test_a_lock_that_another_process_holds(host: Host, monkeypatch: pytest.Monke
         "print('locked', flush=True); sys.stdin.read()"
     )
     path = host.path(_ledger._LOCK)
+    os.mkdir(host.path("/proc"))
+    os.symlink("/proc/locks", host.path("/proc/locks"))
     with subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -125,7 +178,10 @@ def test_a_lock_that_another_process_holds(host: Host, monkeypatch: pytest.Monke
         assert other.stdout.readline() == "locked\n"
         monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 0)
         with (
-            pytest.raises(SriovError, match="another run has held the lock .* for 0 s"),
+            pytest.raises(
+                SriovError,
+                match=rf"another run \(process {other.pid}\) has held the lock .* for 0 s",
+            ),
             _ledger.locked(host),
         ):
             pytest.fail("two runs at once")

@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import Entry
+from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import (
+    CHANGING,
+    LEAVING,
+    Entry,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Claim
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     NEW_VF,
     Machine,
+    ledger_entry,
 )
 
 MZID = "one.hello.demo"
@@ -48,13 +53,12 @@ def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Led
     saved: list[Ledger] = []
     planned = plan(machine, claims, ledger)
     _materialization.refuse(machine, planned, MZID)
-    _materialization.apply(machine, planned, saved.append)
+    _materialization.apply(machine, planned, MZID, saved.append)
     return saved
 
 
 def entry(claim: Claim = CLAIM, **changes: t.Any) -> Entry:
-    plain = Entry(claim.node, claim.nic, claim.pf_mac, claim.vf, BASELINE, None)
-    return plain._replace(**changes)
+    return ledger_entry(node=claim.node, nic=claim.nic, vf=claim.vf, **changes)
 
 
 def test_ports_are_found_by_permanent_mac(machine: Machine) -> None:
@@ -74,13 +78,14 @@ def test_a_vf_is_claimed_and_its_baseline_recorded(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     machine.alter_vf("ens1f0", 0, vlan=7, max_tx_rate=10)
 
-    [during] = carry_out(machine, [CLAIM], {"other": [entry(vf=1)]})
+    other = entry()._replace(vf=1)
+
+    during, after = carry_out(machine, [CLAIM], {"other": [other]})
 
     baseline = NEW_VF._replace(vlan=7, max_tx_rate=10)._asdict()
-    assert during == {
-        "other": [entry(vf=1)],
-        MZID: [entry(baseline=baseline, baseline_driver="igbvf")],
-    }
+    held = entry(baseline=baseline, baseline_driver="igbvf")
+    assert during == {"other": [other], MZID: [held._replace(state=CHANGING)]}
+    assert after == {"other": [other], MZID: [held]}
     assert machine.vf("ens1f0", 0) == ISOLATED._replace(max_tx_rate=10)
     assert machine.driver(VFS[0]) == "vfio-pci"
 
@@ -88,24 +93,25 @@ def test_a_vf_is_claimed_and_its_baseline_recorded(machine: Machine) -> None:
 def test_the_baseline_is_kept_when_the_vf_is_held_already(machine: Machine) -> None:
     held = entry(baseline={**BASELINE, "vlan": 7}, baseline_driver="igbvf")
 
-    [during] = carry_out(machine, [CLAIM], {MZID: [held]})
+    during, after = carry_out(machine, [CLAIM], {MZID: [held]})
 
-    assert during == {MZID: [held]}
+    assert during == {MZID: [held._replace(state=CHANGING)]}
+    assert after == {MZID: [held]}
 
 
 def test_another_guest_of_the_same_vf_is_recorded(machine: Machine) -> None:
     claim = CLAIM._replace(node="beta", nic="eth7")
 
-    [during] = carry_out(machine, [claim], {MZID: [entry()]})
+    _during, after = carry_out(machine, [claim], {MZID: [entry()]})
 
-    assert during == {MZID: [entry(claim)]}
+    assert after == {MZID: [entry(claim)]}
 
 
 def test_all_is_as_it_must_be(machine: Machine) -> None:
-    [ledger] = carry_out(machine, [CLAIM], {})
+    *_during, ledger = carry_out(machine, [CLAIM], {})
 
     planned = plan(machine, [CLAIM], ledger)
-    assert not planned.steps
+    assert not planned.changes
     assert planned.during == planned.after == ledger
 
 
@@ -113,19 +119,20 @@ def test_a_vf_is_given_back_exactly_as_it_was(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     before = NEW_VF._replace(mac="02:0a:00:00:00:01", vlan=7, qos=1, spoofchk=False, trust=True)
     machine.alter_vf("ens1f0", 0, **before._asdict())
-    [ledger] = carry_out(machine, [CLAIM], {})
+    *_during, ledger = carry_out(machine, [CLAIM], {})
     assert machine.vf("ens1f0", 0) == ISOLATED
 
     during, after = carry_out(machine, [], ledger)
 
-    assert during == ledger, "it is held until it is given back"
+    [held] = ledger[MZID]
+    assert during == {MZID: [held._replace(state=LEAVING)]}, "it is held until it is given back"
     assert after == {}
     assert machine.vf("ens1f0", 0) == before
     assert machine.driver(VFS[0]) == "igbvf"
 
 
 def test_a_vf_without_driver_gets_none_back(machine: Machine) -> None:
-    [ledger] = carry_out(machine, [CLAIM], {})
+    *_during, ledger = carry_out(machine, [CLAIM], {})
 
     carry_out(machine, [], ledger)
 
@@ -138,17 +145,19 @@ def test_only_what_changes_is_touched(machine: Machine) -> None:
     goes = CLAIM._replace(nic="eth2", vf=1, mac="02:00:00:00:01:02")
     changes = CLAIM._replace(nic="eth3", vf=2, mac="02:00:00:00:01:03")
     comes = CLAIM._replace(nic="eth4", pf_name="ens1f1", pf_mac=MACS[1], mac="02:00:00:00:01:04")
-    [ledger] = carry_out(machine, [stays, goes, changes], {})
+    *_during, ledger = carry_out(machine, [stays, goes, changes], {})
     machine.log.clear()
 
     planned = plan(machine, [stays, changes._replace(vlan=200), comes], ledger)
-    assert [item.address for item in planned.steps.unbind] == [VFS[1], VFS[2]]
-    assert [(item.pf, item.vf) for item in planned.steps.attributes] == [
-        (MACS[0], 1),
-        (f"ens1f0 ({MACS[0]})", 2),
-        (f"ens1f1 ({MACS[1]})", 0),
+    assert [
+        (step.target.address, bool(step.unbind), bool(step.bind)) for step in planned.steps
+    ] == [
+        (VFS[1], True, False),
+        (VFS[2], True, True),
+        ("0000:01:10.1", False, True),
     ]
-    assert [item.address for item in planned.steps.bind] == [VFS[2], "0000:01:10.1"]
+    assert all(step.attributes for step in planned.steps)
+    assert planned.taken == {"0000:01:10.1"}
     carry_out(machine, [stays, changes._replace(vlan=200), comes], ledger)
     assert not [event for event in machine.writes if VFS[0] in str(event)]
     assert machine.vf("ens1f0", 1) == NEW_VF
@@ -166,7 +175,7 @@ def test_one_name_of_two_pfs_does_not_mix_them_up(machine: Machine) -> None:
 
 def test_a_driver_without_trust_trusts_no_vf(machine: Machine) -> None:
     machine.alter_vf("ens1f0", 0, trust=None)
-    [ledger] = carry_out(machine, [CLAIM], {})
+    *_during, ledger = carry_out(machine, [CLAIM], {})
     assert machine.vf("ens1f0", 0) == ISOLATED._replace(trust=None)
 
     carry_out(machine, [], ledger)
@@ -189,7 +198,8 @@ def test_a_driver_without_spoofchk_does_not_isolate(machine: Machine) -> None:
 
 
 def test_a_held_vf_that_is_gone_needs_nothing(machine: Machine) -> None:
-    ledger = {MZID: [entry(vf=5), entry(pf_mac="04:70:00:00:00:99"), entry(vf=0)]}
+    gone = [ledger_entry(vf=5), ledger_entry(pf_mac="04:70:00:00:00:99"), ledger_entry()]
+    ledger = {MZID: gone}
 
     planned = plan(machine, [], ledger)
     assert not planned.steps
@@ -217,7 +227,7 @@ def test_a_held_vf_that_is_gone_needs_nothing(machine: Machine) -> None:
 def test_what_stands_against_a_claim(
     machine: Machine, change: dict[str, t.Any], problem: str
 ) -> None:
-    ledger = {"two.hello.demo": [entry(vf=1)]}
+    ledger = {"two.hello.demo": [ledger_entry(vf=1)]}
 
     with pytest.raises(SriovError, match=f"^alpha.eth1: .*{problem}"):
         plan(machine, [CLAIM._replace(**change)], ledger)
@@ -227,7 +237,7 @@ def test_all_that_stands_against_the_claims_is_told(machine: Machine) -> None:
     claims = [CLAIM._replace(vf=9, mtu=9000), CLAIM._replace(node="beta", vlan=0), CLAIM]
 
     with pytest.raises(SriovError) as caught:
-        plan(machine, claims, {"other": [entry(pf_mac=MACS[1])]})
+        plan(machine, claims, {"other": [ledger_entry(pf_mac=MACS[1])]})
 
     problems = str(caught.value).split("; alpha", 1)
     assert "VF 9" in problems[0]
@@ -246,7 +256,7 @@ def test_one_vf_for_two_nics(machine: Machine) -> None:
 
 
 def test_a_used_vf_is_not_changed(machine: Machine) -> None:
-    [ledger] = carry_out(machine, [CLAIM], {})
+    *_during, ledger = carry_out(machine, [CLAIM], {})
     group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
     machine.add_process(7, "qemu", f"/dev/vfio/{group}")
     machine.log.clear()
@@ -258,7 +268,8 @@ def test_a_used_vf_is_not_changed(machine: Machine) -> None:
             carry_out(machine, claims, ledger)
         assert str(caught.value) == (
             f"materialization {MZID} would change VFs that are in use: VF {VFS[0]}: process 7 "
-            f"(qemu) has /dev/vfio/{group} open. End that use first"
+            f"(qemu) has /dev/vfio/{group} open. End that use first, or take them all the same with "
+            f"sriov_force={MZID}"
         )
     assert machine.writes == []
 
@@ -274,7 +285,7 @@ def test_a_driver_that_is_not_loaded(machine: Machine) -> None:
 
 def test_the_difference(machine: Machine) -> None:
     leaving = CLAIM._replace(vf=1, mac="02:00:00:00:01:02")
-    [ledger] = carry_out(machine, [leaving], {})
+    *_during, ledger = carry_out(machine, [leaving], {})
     machine.bind(VFS[0], "igbvf")
     ports = _materialization.read_ports(machine, MACS)
     devices = _materialization.read_devices(machine, ports.values())
@@ -283,13 +294,13 @@ def test_the_difference(machine: Machine) -> None:
     plain = {"mac": NEW_VF.mac, "vlan": 0, "qos": 0, "vlan_proto": "802.1Q"}
     assert _materialization.difference(planned, devices) == {
         "before": {
-            f"{MACS[0]} VF 1": {**plain, "mac": leaving.mac, "vlan": 100},
+            f"ens1f0 ({MACS[0]}) VF 1": {**plain, "mac": leaving.mac, "vlan": 100},
             f"ens1f0 ({MACS[0]}) VF 0": plain,
             VFS[1]: "vfio-pci",
             VFS[0]: "igbvf",
         },
         "after": {
-            f"{MACS[0]} VF 1": plain,
+            f"ens1f0 ({MACS[0]}) VF 1": plain,
             f"ens1f0 ({MACS[0]}) VF 0": {**plain, "mac": CLAIM.mac, "vlan": 100},
             VFS[1]: None,
             VFS[0]: "vfio-pci",

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import struct
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -155,6 +157,16 @@ def test_links_are_those_that_sysfs_shows() -> None:
         assert link.mtu == int((base / name / "mtu").read_text())
         assert link.up == bool(int((base / name / "flags").read_text(), 16) & 1)
     assert found["lo"].permanent_mac is None
+
+
+def test_addresses_are_those_that_ip_shows() -> None:
+    done = subprocess.run(["ip", "-j", "address"], capture_output=True, text=True, check=True)
+    shown = {
+        link["ifindex"]: [f"{item['local']}/{item['prefixlen']}" for item in link["addr_info"]]
+        for link in json.loads(done.stdout)
+    }
+
+    assert Rtnetlink().addresses() == {index: ips for index, ips in shown.items() if ips}
 
 
 def test_an_interface_without_vfs_has_no_vf_states() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine, ledger_entry
 
 VFS = ("0000:01:10.0", "0000:01:10.2")
 
@@ -38,16 +38,16 @@ def test_a_vf_without_driver_is_nobodys(machine: Machine) -> None:
 
 def test_a_materialization_holds_a_vf_also_before_its_guest_runs(machine: Machine) -> None:
     entries = [
-        _ledger.Entry("alpha", "eth1", "04:70:00:00:00:10", 1, {}, None),
-        _ledger.Entry("alpha", "eth2", "04:70:00:00:00:10", 2, {}, None),
-        _ledger.Entry("alpha", "eth3", "04:70:00:00:00:99", 0, {}, None),
+        ledger_entry(vf=1),
+        ledger_entry(nic="eth2", vf=2),
+        ledger_entry(nic="eth3", pf_mac="04:70:00:00:00:99"),
     ]
     _ledger.write(machine, {"one.hello.demo": entries})
 
     assert _usage.holders(machine, VFS) == {
         VFS[1]: ["materialization one.hello.demo holds it for alpha.eth1"]
     }
-    assert _usage.holders(machine, VFS, mzid="one.hello.demo") == {}
+    assert _usage.holders(machine, VFS, own=["one.hello.demo"]) == {}
 
 
 def test_a_function_that_is_not_there(machine: Machine) -> None:
@@ -136,7 +136,40 @@ def test_a_function_whose_interface_is_elsewhere(machine: Machine, driver: str) 
 
     [text] = _usage.holders(machine, VFS)[VFS[0]]
     assert text.startswith(f"driver {driver} has it without a network interface here")
-    assert "another network namespace, vDPA" in text
+    assert "another network namespace" in text
+
+
+def test_an_address_on_an_interface_that_is_down(machine: Machine) -> None:
+    machine.bind(VFS[0], "igbvf")
+    [name] = machine.names(f"/sys/bus/pci/devices/{VFS[0]}/net")
+    machine.netlink.ips[machine.netlink.interfaces[name].index] = ["10.0.0.1/24"]
+
+    assert _usage.holders(machine, VFS) == {VFS[0]: [f"interface {name} has 10.0.0.1/24"]}
+
+
+def test_a_vdpa_device(machine: Machine) -> None:
+    machine.bind(VFS[0], "mlx5_core")
+    machine.put(f"/sys/bus/pci/devices/{VFS[0]}/vdpa0/driver_override", "")
+
+    assert _usage.holders(machine, VFS) == {VFS[0]: ["the vDPA device vdpa0 is on it"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "guest"),
+    [
+        (["qemu", "-name", "guest=alpha,debug-threads=on", "-S"], ", guest alpha"),
+        (["qemu", "-name", "beta"], ", guest beta"),
+        (["qemu", "-S"], ""),
+        (["qemu", "-name"], ""),
+    ],
+)
+def test_a_guest_is_named(machine: Machine, words: list[str], guest: str) -> None:
+    machine.bind(VFS[0], "vfio-pci")
+    path = f"/dev/vfio/{group(machine, VFS[0])}"
+    machine.add_process(4711, "qemu", path)
+    machine.put("/proc/4711/cmdline", "\0".join(words))
+
+    assert _usage.holders(machine, VFS) == {VFS[0]: [f"process 4711 (qemu{guest}) has {path} open"]}
 
 
 def test_a_process_that_ends_meanwhile_holds_nothing(

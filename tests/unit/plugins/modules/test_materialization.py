@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _restore
 from ansible_collections.mergetb.sriov.plugins.modules import materialization
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
@@ -141,7 +141,7 @@ def test_the_ledger_is_written_first_and_the_driver_set_last(machine: Machine, r
     actions = [event.action for event in machine.log]
     assert subjects[0] == _ledger.PATH
     assert subjects[1] == f"{DEVICES}/{VFS[0]}/driver/unbind"
-    assert subjects[-1] == PROBE
+    assert subjects[-2:] == [PROBE, _ledger.PATH]
     assert actions.index("set_vf") > machine.log.index(
         Event("write", f"{DEVICES}/{VFS[0]}/driver/unbind", VFS[0])
     )
@@ -224,15 +224,18 @@ def test_a_vf_in_use_refuses_all(machine: Machine, run: Runner) -> None:
 def test_attributes_that_are_refused_leave_no_driver_and_a_true_ledger(
     machine: Machine, run: Runner
 ) -> None:
-    """I1; the claim stays, so that nobody else gets what is half done, and can be given back."""
+    """I1; the claim stays, so that nobody else gets what is half done, and can be given back.
+    The other VF of the run goes on."""
     before = state(machine)
     machine.netlink.refuse = lambda vf, name, value: errno.EINVAL * (value == 101)
 
     answer = run(mzid=MZID, vfs=[nic(0), nic(1)])
 
     assert "vlan 101" in answer["msg"]
-    assert [machine.driver(address) for address in VFS] == [None, None, None]
-    assert ledger(machine) == {MZID: [0, 1]}
+    assert [machine.driver(address) for address in VFS] == ["vfio-pci", None, None]
+    assert machine.vf("ens1f0", 1) == BEFORE[1]
+    held = _ledger.read(machine)[MZID]
+    assert [(entry.vf, entry.state) for entry in held] == [(0, "ready"), (1, "changing")]
     assert "belongs to" in run(mzid="two.hello.demo", vfs=[nic(1)])["msg"]
     run(mzid=MZID, state="absent")
     assert state(machine) == before
@@ -277,7 +280,7 @@ def test_the_lock_is_held_while_anything_is_written(
     monkeypatch.setattr(machine, "replace", replace)
     run(mzid=MZID, vfs=[nic(0)])
 
-    assert held == [{MZID}]
+    assert held == [{MZID}, {MZID}], "before the first change and after the last"
 
 
 class Killed(BaseException):
@@ -297,12 +300,35 @@ class Fuse(list):  # type: ignore[type-arg]
         super().append(event)
 
 
-def with_fuse(machine: Machine, limit: int, params: dict[str, t.Any]) -> bool:
+PHASES: dict[str, dict[str, t.Any]] = {
+    "materialize": {"vfs": [nic(0), nic(1, mtu=None)]},
+    "change": {"vfs": [nic(1, vlan=200), nic(2)]},
+    "reboot": {},
+    "dematerialize": {"state": "absent"},
+}
+
+
+def reboot(machine: Machine) -> None:
+    """All VFs are made anew, by a rule that is not the concern here."""
+    path = f"{DEVICES}/0000:01:00.0/sriov_numvfs"
+    machine.write(path, "0")
+    machine.write(path, "3")
+
+
+def carry_out(machine: Machine, phase: str) -> None:
+    if phase == "reboot":
+        assert _restore.run(machine, seconds=0).problems == []
+    else:
+        options = {"mzid": MZID, "state": "present", "driver": "vfio-pci", "force": False}
+        materialization.run(machine, {**options, "vfs": [], **PHASES[phase]}, check_mode=False)
+
+
+def with_fuse(machine: Machine, limit: int, phase: str) -> bool:
     """Whether the run came to its end."""
     plain = machine.log
     machine.log = machine.netlink._log = Fuse(limit)
     try:
-        materialization.run(machine, params, check_mode=False)
+        carry_out(machine, phase)
     except Killed:
         return False
     finally:
@@ -310,41 +336,83 @@ def with_fuse(machine: Machine, limit: int, params: dict[str, t.Any]) -> bool:
     return True
 
 
-def test_killed_at_any_point_the_next_run_converges(tmp_path: Path) -> None:
-    """I7, for every access that the first run and then the one that gives back make."""
-    present = {
-        "mzid": MZID,
-        "state": "present",
-        "driver": "vfio-pci",
-        "vfs": [nic(0), nic(1, mtu=None)],
-    }
-    absent = {**present, "state": "absent"}
-    ended = [False, False]
-    for limit in range(60):
+def check_isolation(
+    machine: Machine,
+    before: list[tuple[t.Any, str | None]],
+    earlier: list[tuple[t.Any, str | None]],
+) -> None:
+    """What must hold at every moment: I1, and I7 for the ledger. *before* was the state without
+    any materialization, *earlier* the one before the run."""
+    held = {entry.vf: entry for entry in _ledger.read(machine).get(MZID, [])}
+    for vf, (attributes, driver) in enumerate(state(machine)):
+        if (attributes, driver) != before[vf]:
+            assert vf in held, "changed and not remembered"
+        if driver == "vfio-pci" and (attributes, driver) != earlier[vf]:
+            wanted = held[vf].values
+            assert {name: attributes._asdict()[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_killed_at_any_point_the_next_run_converges(tmp_path: Path, phase: str) -> None:
+    """I7, for every access that changes something, whatever came before it."""
+    limit, ended = 0, False
+    while not ended:
         machine = new_machine(tmp_path / str(limit))
         before = state(machine)
+        for earlier in list(PHASES)[: list(PHASES).index(phase)]:
+            carry_out(machine, earlier)
+        if phase == "reboot":
+            reboot(machine)
+            before = state(machine)
+        now = state(machine)
 
-        ended[0] = with_fuse(machine, limit, present)
-        for vf in (0, 1):
-            if machine.driver(VFS[vf]) == "vfio-pci":
-                assert machine.vf("ens1f0", vf) == isolated(vf)
-            if state(machine)[vf] != before[vf]:
-                assert vf in ledger(machine)[MZID], "changed and not remembered"
-        assert materialization.run(machine, present, check_mode=False)["changed"] != ended[0]
-        assert state(machine)[:2] == [(isolated(0), "vfio-pci"), (isolated(1), "vfio-pci")]
-        assert ledger(machine) == {MZID: [0, 1]}
+        ended = with_fuse(machine, limit, phase)
+        check_isolation(machine, before, now)
+        carry_out(machine, phase)
+        check_isolation(machine, before, now)
 
-        ended[1] = with_fuse(machine, limit, absent)
-        for vf in (0, 1):
-            if state(machine)[vf] != before[vf]:
-                assert vf in ledger(machine)[MZID], "released and not given back"
-        materialization.run(machine, absent, check_mode=False)
-        assert state(machine) == before
-        assert ledger(machine) == {}
-        if all(ended):
-            break
-    assert all(ended)
-    assert limit > 10
+        last = {
+            "materialize": {0: 100, 1: 101},
+            "change": {1: 200, 2: 102},
+            "reboot": {1: 200, 2: 102},
+            "dematerialize": {},
+        }[phase]
+        assert ledger(machine) == ({MZID: list(last)} if last else {})
+        for vf in range(3):
+            attributes, driver = state(machine)[vf]
+            if vf in last:
+                assert (attributes.vlan, driver) == (last[vf], "vfio-pci")
+            else:
+                assert (attributes, driver) == before[vf]
+        limit += 1
+    assert limit >= 10
+
+
+@pytest.mark.parametrize("phase", ["materialize", "change", "dematerialize"])
+def test_rebooted_at_any_point_no_guest_gets_a_vf_that_is_not_isolated(
+    tmp_path: Path, phase: str
+) -> None:
+    limit, ended = 0, False
+    while not ended:
+        machine = new_machine(tmp_path / str(limit))
+        for earlier in list(PHASES)[: list(PHASES).index(phase)]:
+            if earlier != "reboot":
+                carry_out(machine, earlier)
+
+        ended = with_fuse(machine, limit, phase)
+        reboot(machine)
+        outcome = _restore.run(machine, seconds=0)
+
+        held = _ledger.read(machine).get(MZID, [])
+        assert outcome.ready == sum(entry.state == _ledger.READY for entry in held)
+        assert len(outcome.problems) == len(held) - outcome.ready
+        for entry in held:
+            bound = machine.driver(entry.address) == "vfio-pci"
+            assert bound == (entry.state == _ledger.READY)
+            if bound:
+                assert machine.vf("ens1f0", entry.vf).vlan == entry.values["vlan"]
+        carry_out(machine, phase)
+        limit += 1
 
 
 def test_the_arguments_are_checked(run: Runner) -> None:

@@ -1,0 +1,173 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a boot does with the ledger: each VF that a materialization holds is isolated again.
+
+A VF about which anything is in doubt is left without driver, so that its guest cannot start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _driver,
+    _isolation,
+    _ledger,
+    _materialization,
+    _usage,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import Entry
+    from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Port
+
+# PFs are probed in parallel to the rest of the boot; mlx5 has been seen to take over a minute.
+_PF_SECONDS = 120
+
+
+class Outcome(t.NamedTuple):
+    """How many VFs are as the ledger says, which were changed for that, and what went wrong."""
+
+    ready: int
+    changed: list[str]
+    problems: list[str]
+
+
+def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> Outcome:
+    """Bring the VFs of the ledger to what it says of them, waiting *seconds* for their PFs.
+
+    In check mode only tell what differs.
+    """
+    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+        ledger = _ledger.read(host)
+        held = [(mzid, entry) for mzid, entries in ledger.items() for entry in entries]
+        macs = {entry.pf_mac for _mzid, entry in held}
+
+        def complete() -> bool:
+            ports = _materialization.read_ports(host, macs)
+            return all(_materialization.address_of(entry, ports) for _mzid, entry in held)
+
+        host.wait_for(complete, seconds=0 if check_mode else seconds)
+        ports = _materialization.read_ports(host, macs)
+        outcome = Outcome(0, [], [])
+        # One PF that is not as it was must not keep the guests of the others from their VFs.
+        for mac in sorted(macs):
+            of_port = [item for item in held if item[1].pf_mac == mac]
+            ready, changed, problems = _restore_port(
+                host, of_port, ports, own=ledger, check_mode=check_mode
+            )
+            outcome = Outcome(
+                outcome.ready + ready, outcome.changed + changed, outcome.problems + problems
+            )
+    return outcome
+
+
+def _restore_port(
+    host: Host,
+    held: t.Sequence[tuple[str, Entry]],
+    ports: t.Mapping[str, Port],
+    *,
+    own: t.Container[str],
+    check_mode: bool,
+) -> Outcome:
+    names = {
+        _materialization.address_of(entry, ports): f"{mzid} {entry.node}.{entry.nic}"
+        for mzid, entry in held
+    }
+    problems = []
+    targets = []
+    for mzid, entry in held:
+        address = _materialization.address_of(entry, ports)
+        problem = doubt(entry, ports)
+        if problem:
+            problems.append(f"{mzid} {entry.node}.{entry.nic}: {problem}")
+        if address:
+            target = _materialization.target(entry, ports)
+            targets.append(
+                target._replace(address=address, values={}, driver=None) if problem else target
+            )
+    try:
+        steps, used = _plan(host, targets, ports, own)
+    except SriovError as error:
+        return Outcome(0, [], [*problems, str(error)])
+    problems += [f"{names[address]}: in use: {'; '.join(used[address])}" for address in used]
+    if not check_mode:
+        failed = _isolation.apply(host, steps)
+        problems += [f"{names[address]}: {text}" for address, text in failed.items()]
+        steps = [step for step in steps if step.target.address not in failed]
+    # A VF in doubt that lost its driver is told as a problem.
+    changed = [
+        f"{names[step.target.address]}: VF {step.target.address}"
+        for step in steps
+        if step.target.driver
+    ]
+    ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
+    return Outcome(ready, changed, problems)
+
+
+def _plan(
+    host: Host,
+    targets: t.Sequence[_isolation.Target],
+    ports: t.Mapping[str, Port],
+    own: t.Container[str],
+) -> tuple[list[_isolation.Step], dict[str, list[str]]]:
+    """The steps to *targets*, and who uses the VFs that are therefore left alone, by address."""
+    devices = _materialization.read_devices(host, ports.values())
+    states = {port.link.index: port.states for port in ports.values()}
+    steps = _isolation.plan(targets, devices, states)
+    used = _usage.holders(host, [step.target.address for step in steps if step.unbind], own=own)
+    steps = [step for step in steps if step.target.address not in used]
+    _driver.check(
+        host,
+        [_driver.Wanted(step.bind.address, step.bind.after) for step in steps if step.bind],
+    )
+    return steps, used
+
+
+def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
+    """Why the VF of *entry* may not be given to its guest as it is; `None` where nothing is."""
+    port = ports.get(entry.pf_mac)
+    pf = f"PF {entry.pf_name} ({entry.pf_mac})"
+    again = "run mergetb.sriov.materialize for it again"
+    if port is None:
+        return f"{pf} did not come back: see that the card and its driver are there"
+    if entry.vf >= len(port.pf.vfs):
+        return (
+            f"{pf} came back with {len(port.pf.vfs)} VFs, VF {entry.vf} is not among them: run "
+            "mergetb.sriov.prepare"
+        )
+    # The guest's configuration names the address that the device map had.
+    if port.pf.address != entry.pf_address:
+        return f"{pf} moved from {entry.pf_address} to {port.pf.address}: {again}"
+    if port.pf.vfs[entry.vf] != entry.address:
+        return f"its VF moved from {entry.address} to {port.pf.vfs[entry.vf]}: {again}"
+    if entry.state != _ledger.READY:
+        return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
+    return None
+
+
+def main(argv: t.Sequence[str] | None = None) -> int:
+    """The program that a boot starts; 1 where a VF is not as the ledger says."""
+    parser = argparse.ArgumentParser(
+        prog="mergetb-sriov-restore",
+        description="Give the VFs of the ledger back to the guests of their materializations.",
+    )
+    parser.add_argument("--check", action="store_true", help="only tell what differs")
+    check_mode = parser.parse_args(argv).check
+    try:
+        outcome = run(Host(), check_mode=check_mode)
+    except (SriovError, OSError) as error:
+        outcome = Outcome(0, [], [str(error)])
+    for text in outcome.changed:
+        print(f"{'differs' if check_mode else 'restored'}: {text}")
+    for text in outcome.problems:
+        print(f"not restored: {text}", file=sys.stderr)
+    print(f"{outcome.ready} VFs are as the ledger says")
+    return 1 if outcome.problems or (check_mode and outcome.changed) else 0

@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: restore_service
+short_description: Give VFs back to their materializations at every boot
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Installs the service C(mergetb-sriov-restore). At every boot, before the units in O(before), it
+    brings each VF of the ledger (C(/var/lib/mergetb-sriov/ledger.json)) to what the ledger says,
+    in the order of M(mergetb.sriov.materialization) and by the same code.
+  - A VF about which anything is in doubt stays without driver, so that its guest cannot start, and
+    the service fails. That is a PF that did not come back, came back with fewer VFs, or sits at
+    another PCI address, and a VF whose run had not ended.
+  - C(systemctl status mergetb-sriov-restore) tells how the last boot went, and
+    C(python3 /usr/local/lib/mergetb-sriov/restore.pyz --check) what differs now.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  before:
+    description: The units that may start guests; those that the host does not have do no harm.
+    type: list
+    elements: str
+    default:
+      - libvirtd.service
+      - virtqemud.service
+      - libvirt-guests.service
+      - mariner.service
+      - machines.target
+seealso:
+  - module: mergetb.sriov.materialization
+"""
+
+EXAMPLES = r"""
+- name: Restore VFs before the facility's own hypervisor manager starts
+  mergetb.sriov.restore_service:
+    before: [libvirtd.service, our-vms.service]
+"""
+
+RETURN = r"""
+files:
+  description: The files that were written, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/mergetb-sriov-restore.service]
+enabled:
+  description: Whether the service was enabled before the call.
+  returned: success
+  type: bool
+  sample: true
+"""
+
+import functools
+import sys
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _restore_service
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "before": {
+        "type": "list",
+        "elements": "str",
+        "default": [
+            "libvirtd.service",
+            "virtqemud.service",
+            "libvirt-guests.service",
+            "mariner.service",
+            "machines.target",
+        ],
+    },
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    unit = _restore_service.unit(sys.executable, params["before"])
+    unit_before = host.read_bytes(_restore_service.UNIT) or b""
+    files = _restore_service.plan(
+        host,
+        {
+            _restore_service.PROGRAM: _restore_service.program(),
+            _restore_service.UNIT: unit.encode(),
+        },
+    )
+    enabled = _restore_service.is_enabled(host)
+    changed = bool(files) or not enabled
+    if changed and not check_mode:
+        _restore_service.apply(host, files, enable=not enabled)
+    return {
+        "changed": changed,
+        "files": list(files),
+        "enabled": enabled,
+        "diff": [
+            {
+                "before_header": _restore_service.UNIT,
+                "before": unit_before.decode(errors="replace"),
+                "after": unit,
+            },
+            {
+                "before_header": "files that differ, and the service",
+                "before": {"files": list(files), "enabled": enabled},
+                "after": {"files": [], "enabled": True},
+            },
+        ],
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

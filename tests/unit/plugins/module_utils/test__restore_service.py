@@ -1,0 +1,67 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _restore_service
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+
+def test_the_program_runs_without_ansible_and_without_the_collection(tmp_path: Path) -> None:
+    program = tmp_path / "restore.pyz"
+    program.write_bytes(_restore_service.program())
+
+    done = subprocess.run(
+        [sys.executable, "-I", str(program), "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (0, "0 VFs are as the ledger says\n"), done.stderr
+    assert all("ansible.module_utils" not in text for text in sources(program).values())
+
+
+def sources(program: Path) -> dict[str, str]:
+    with zipfile.ZipFile(program) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def test_the_program_is_the_library_itself(tmp_path: Path) -> None:
+    program = tmp_path / "restore.pyz"
+    program.write_bytes(_restore_service.program())
+
+    library = Path(_restore_service.__file__).parent
+    modules = {Path(name): text for name, text in sources(program).items() if "/_" in name}
+    for name, text in modules.items():
+        if name.name != "__init__.py":
+            assert text == (library / name.name).read_text()
+    assert Path(f"{_restore_service._restore.__name__.replace('.', '/')}.py") in modules
+
+
+def test_equal_programs_are_equal_bytes() -> None:
+    assert _restore_service.program() == _restore_service.program()
+
+
+def test_the_unit_comes_before_all_that_starts_guests(tmp_path: Path) -> None:
+    text = _restore_service.unit("/usr/bin/python3", ["libvirtd.service", "vm@a\\x2db.service"])
+
+    lines = text.splitlines()
+    assert "Before=libvirtd.service vm@a\\x2db.service" in lines
+    assert f"ExecStart=/usr/bin/python3 {_restore_service.PROGRAM}" in lines
+    unit = tmp_path / _restore_service.NAME
+    unit.write_text(text.replace(_restore_service.PROGRAM, "/dev/null"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["", "libvirtd", "a.service\nExecStart=/bin/sh", "a b.service"])
+def test_what_is_no_unit_is_refused(name: str) -> None:
+    with pytest.raises(SriovError, match="not a name of a systemd unit"):
+        _restore_service.unit("/usr/bin/python3", ["libvirtd.service", name])
