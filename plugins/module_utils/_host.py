@@ -199,13 +199,18 @@ class Host:
             raise SriovError(f"'{' '.join(argv)}' did not end within {seconds:g} s") from error
         return Completed(done.returncode, done.stdout, done.stderr)
 
-    def wait_for(self, condition: t.Callable[[], object], *, seconds: float) -> bool:
-        """Poll *condition* until it holds; false where it still does not after *seconds*."""
+    def wait_for(
+        self, condition: t.Callable[[], object], *, seconds: float, every: float = _POLL_SECONDS
+    ) -> bool:
+        """Poll *condition* until it holds; false where it still does not after *seconds*.
+
+        *every* are the seconds between two looks.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(_POLL_SECONDS)
+            time.sleep(every)
         return True
 
 

@@ -19,9 +19,15 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
     from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import VfState
 
+    # The change of the VF at an address.
+    _Attributes = tuple[str, _vf.Change]
+
 
 class Target(t.NamedTuple):
-    """VF number *vf* of the PF with interface *ifindex*: its attributes and driver to be."""
+    """VF number *vf* of the PF with interface *ifindex*: its attributes and driver to be.
+
+    The VF may go without those attributes of *optional* that are refused.
+    """
 
     pf: str
     ifindex: int
@@ -29,6 +35,7 @@ class Target(t.NamedTuple):
     address: str
     values: t.Mapping[str, t.Any]
     driver: str | None
+    optional: t.Mapping[str, t.Any] = {}
 
 
 class Step(t.NamedTuple):
@@ -37,7 +44,15 @@ class Step(t.NamedTuple):
     target: Target
     unbind: _driver.Change | None
     attributes: _vf.Change | None
+    optional: tuple[_vf.Change, ...]
     bind: _driver.Change | None
+
+
+class Failures(t.NamedTuple):
+    """By address, why VFs failed, and why others have to go without attributes, by these."""
+
+    failed: dict[str, str]
+    refused: dict[str, dict[str, str]]
 
 
 def plan(
@@ -49,42 +64,63 @@ def plan(
 
     Targets that are reached already have none.
     """
-    changes = {
-        (change.ifindex, change.vf): change
-        for change in _vf.plan(
-            [_vf.Wanted(item.pf, item.vf, item.values) for item in targets],
-            {item.pf: item.ifindex for item in targets},
-            states,
+
+    def changes(
+        wanted: t.Iterable[tuple[Target, t.Mapping[str, t.Any]]],
+    ) -> dict[tuple[int, int], _vf.Change]:
+        asked = [_vf.Wanted(item.pf, item.vf, values) for item, values in wanted if values]
+        ifindexes = {item.pf: item.ifindex for item in targets}
+        return {(item.ifindex, item.vf): item for item in _vf.plan(asked, ifindexes, states)}
+
+    attributes = changes((item, item.values) for item in targets)
+    # What the driver takes as one is refused as one, and nothing else with it.
+    optional = [
+        changes(
+            (item, {name: item.optional[name] for name in group if name in item.optional})
+            for item in targets
         )
-    }
-    steps = (
-        _step(item, devices[item.address], changes.get((item.ifindex, item.vf))) for item in targets
-    )
+        for group in _vf.GROUPS
+    ]
+    steps = []
+    for item in targets:
+        key = (item.ifindex, item.vf)
+        dispensable = tuple(group[key] for group in optional if key in group)
+        steps.append(_step(item, devices[item.address], attributes.get(key), dispensable))
     return [step for step in steps if any(step[1:])]
 
 
-def _step(target: Target, device: _pci.Device, attributes: _vf.Change | None) -> Step:
+def _step(
+    target: Target,
+    device: _pci.Device,
+    attributes: _vf.Change | None,
+    optional: tuple[_vf.Change, ...],
+) -> Step:
     unbind = None
-    if device.driver is not None and (attributes or device.driver != target.driver):
+    if device.driver is not None and (attributes or optional or device.driver != target.driver):
         unbind = _driver.change(device, None)
         device = device._replace(driver=None, driver_override=None)
-    return Step(target, unbind, attributes, _driver.change(device, target.driver))
+    return Step(target, unbind, attributes, optional, _driver.change(device, target.driver))
 
 
-def apply(host: Host, steps: t.Sequence[Step]) -> dict[str, str]:
-    """Carry out *steps* and return why VFs failed, by address.
+def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
+    """Carry out *steps*.
 
     A VF that fails goes no further, so that one with wrong attributes stays without driver.
     """
     failed = _driver.attempt(host, [step.unbind for step in steps if step.unbind])
-    isolating = [
-        (step.target.address, step.attributes)
-        for step in steps
-        if step.attributes and step.target.address not in failed
-    ]
-    problems = _vf.attempt(host, [change for _address, change in isolating])
-    failed.update(
-        (address, problem) for (address, _change), problem in zip(isolating, problems) if problem
-    )
+
+    def attempt(changes: t.Iterable[_Attributes]) -> t.Iterator[tuple[_Attributes, str]]:
+        going = [item for item in changes if item[0] not in failed]
+        problems = _vf.attempt(host, [change for _address, change in going])
+        return ((item, problem) for item, problem in zip(going, problems) if problem)
+
+    isolating = [(step.target.address, step.attributes) for step in steps if step.attributes]
+    failed.update((address, problem) for (address, _change), problem in attempt(isolating))
+    refused: dict[str, dict[str, str]] = {}
+    for turn in range(len(_vf.GROUPS)):
+        optional = [(s.target.address, s.optional[turn]) for s in steps if turn < len(s.optional)]
+        for (address, change), problem in attempt(optional):
+            refused.setdefault(address, {}).update(dict.fromkeys(change.after, problem))
     binding = [step.bind for step in steps if step.bind and step.target.address not in failed]
-    return {**failed, **_driver.attempt(host, binding)}
+    failed.update(_driver.attempt(host, binding))
+    return Failures(failed, refused)

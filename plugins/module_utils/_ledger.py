@@ -38,6 +38,8 @@ class Entry(t.NamedTuple):
     *pf_mac* is the PF's permanent MAC, *pf_address* and *address* are where PF and VF were on PCI
     when the materialization got the VF. *values* are the attributes (`_netlink.VfState`) and
     *driver* the driver that it has for the guest; *baseline* and *baseline_driver* those before.
+    *refused* are attributes that its NIC's driver does not support and that it may go without.
+    *vlan_mode* is `vst` where the NIC tags its frames, and `trunk` where the guest must.
     """
 
     node: str
@@ -47,7 +49,10 @@ class Entry(t.NamedTuple):
     pf_address: str
     vf: int
     address: str
+    vlan: int
+    vlan_mode: str
     values: dict[str, t.Any]
+    refused: list[str]
     driver: str
     state: str
     baseline: dict[str, t.Any]

@@ -134,6 +134,10 @@ class Refusal(t.NamedTuple):
         return f"{reason} ({self.text})" if self.text else reason
 
 
+class NoVfAttributesError(SriovError):
+    """The driver of the PF keeps no attributes for its VFs at all, and so no VLAN (no VST)."""
+
+
 class Rtnetlink:
     """A route netlink socket; *open_socket* stands in for the kernel in tests of its errors."""
 
@@ -163,7 +167,7 @@ class Rtnetlink:
 
         Raises `SriovError` where the kernel leaves out VFs: their list is one attribute of at
         most 64 KiB, so some hundred VFs are the limit, and what is missing must not be taken for
-        absent.
+        absent. Raises `NoVfAttributesError` where the driver has no such attributes.
         """
         try:
             body = self._get(ifindex)
@@ -295,19 +299,29 @@ def vf_message(request: VfRequest) -> bytes:
 def parse_vf_states(body: bytes) -> dict[int, VfState]:
     """The VFs in the body of an RTM_NEWLINK message.
 
-    Raises `SriovError` where it has fewer VFs than it says. The length of a list over 64 KiB wraps
-    round, so nothing is read behind the list.
+    Raises `SriovError` where it has fewer VFs than it says, and `NoVfAttributesError` where the
+    driver does not tell of any (rtnl_fill_vf() then adds no list). The length of a list over 64 KiB
+    wraps round, so nothing is read behind the list.
     """
     expected = 0
+    listed = False
+    unread = len(body) - _IFINFO.size
     states: dict[int, VfState] = {}
     for kind, value in _attributes(body[_IFINFO.size :]):
+        unread -= len(_attribute(kind, value))
         if kind == _IFLA_NUM_VF:
             (expected,) = struct.unpack("=I", value)
         elif kind == _IFLA_VFINFO_LIST:
+            listed = True
             for _kind, info in _attributes(value):
                 vf, state = _vf_state(dict(_attributes(info)))
                 states[vf] = state
             break
+    if expected and not listed and not unread:
+        raise NoVfAttributesError(
+            f"its driver keeps no attributes for its {expected} VFs: the NIC tags no VLANs for "
+            "them (no VST)"
+        )
     missing = [vf for vf in range(expected) if vf not in states]
     if missing:
         raise SriovError(

@@ -30,6 +30,7 @@ if t.TYPE_CHECKING:
 
 # PFs are probed in parallel to the rest of the boot; mlx5 has been seen to take over a minute.
 _PF_SECONDS = 120
+_LOOK_SECONDS = 0.5
 
 
 class Outcome(t.NamedTuple):
@@ -50,12 +51,15 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         held = [(mzid, entry) for mzid, entries in ledger.items() for entry in entries]
         macs = {entry.pf_mac for _mzid, entry in held}
 
+        ports: dict[str, Port] = {}
+
         def complete() -> bool:
-            ports = _materialization.read_ports(host, macs)
+            # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
+            with contextlib.suppress(SriovError):
+                ports.update(_materialization.read_ports(host, macs))
             return all(_materialization.address_of(entry, ports) for _mzid, entry in held)
 
-        host.wait_for(complete, seconds=0 if check_mode else seconds)
-        ports = _materialization.read_ports(host, macs)
+        host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
         outcome = Outcome(0, [], [])
         # One PF that is not as it was must not keep the guests of the others from their VFs.
         for mac in sorted(macs):
@@ -99,7 +103,7 @@ def _restore_port(
         return Outcome(0, [], [*problems, str(error)])
     problems += [f"{names[address]}: in use: {'; '.join(used[address])}" for address in used]
     if not check_mode:
-        failed = _isolation.apply(host, steps)
+        failed = _isolation.apply(host, steps).failed
         problems += [f"{names[address]}: {text}" for address, text in failed.items()]
         steps = [step for step in steps if step.target.address not in failed]
     # A VF in doubt that lost its driver is told as a problem.
@@ -120,8 +124,7 @@ def _plan(
 ) -> tuple[list[_isolation.Step], dict[str, list[str]]]:
     """The steps to *targets*, and who uses the VFs that are therefore left alone, by address."""
     devices = _materialization.read_devices(host, ports.values())
-    states = {port.link.index: port.states for port in ports.values()}
-    steps = _isolation.plan(targets, devices, states)
+    steps = _isolation.plan(targets, devices, _materialization.states_of(ports))
     used = _usage.holders(host, [step.target.address for step in steps if step.unbind], own=own)
     steps = [step for step in steps if step.target.address not in used]
     _driver.check(

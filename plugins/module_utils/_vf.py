@@ -31,7 +31,7 @@ _BUSY_SECONDS = 2.0
 
 # In the order in which the kernel applies them (do_setvfinfo), so that the first that did not
 # arrive is the one refused. What stands together goes to the driver as one.
-_GROUPS = (
+GROUPS = (
     ("mac",),
     ("vlan", "qos", "vlan_proto"),
     ("min_tx_rate", "max_tx_rate"),
@@ -160,7 +160,7 @@ def plan(
         ]
         differing = {key for key, value in item.values.items() if known[key] != value}
         if differing:
-            groups = [group for group in _GROUPS if differing.intersection(group)]
+            groups = [group for group in GROUPS if differing.intersection(group)]
             before = {key: known[key] for group in groups for key in group}
             after = {key: item.values.get(key, value) for key, value in before.items()}
             if after.get("vlan") == 0:
@@ -278,7 +278,7 @@ def _failure(
     asked = next(
         (
             ", ".join(f"{attribute} {item.after[attribute]}" for attribute in group)
-            for group in _GROUPS
+            for group in GROUPS
             if any(known[name] != item.after[name] for name in group if name in item.after)
         ),
         "the last attribute",

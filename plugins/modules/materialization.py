@@ -39,6 +39,62 @@ options:
     description: The driver that the VFs get.
     type: str
     default: vfio-pci
+  attributes:
+    description:
+      - What all VFs of the call get on top of their MAC, VLAN and spoof checking; see
+        M(mergetb.sriov.vf) for the attributes and their units.
+      - Where left out, O(attributes.qos) is 0, O(attributes.vlan_proto) V(802.1Q) and
+        O(attributes.trust) false; the others stay as they are.
+    type: dict
+    suboptions:
+      qos:
+        description: Priority of the VLAN tag, 0 to 7.
+        type: int
+      vlan_proto:
+        description: Protocol of the VLAN tag.
+        type: str
+        choices: [802.1Q, 802.1ad]
+      trust:
+        description: Whether the VF is trusted.
+        type: bool
+      link_state:
+        description: State of the VF's link.
+        type: str
+        choices: [auto, enable, disable]
+      min_tx_rate:
+        description: Guaranteed rate in Mbit/s.
+        type: int
+      max_tx_rate:
+        description: Limit in Mbit/s, 0 for none.
+        type: int
+      query_rss:
+        description: Whether the VF may read the configuration of receive side scaling.
+        type: bool
+  unsupported:
+    description:
+      - What an attribute does that the driver of the NIC refuses. With V(fail), which holds where
+        nothing is said, the VF gets no driver and the call fails. With V(warn) the VF goes without
+        it; that is remembered, and not tried again.
+      - What isolates a VF (MAC, VLAN, its protocol and priority, spoof checking) is not in here.
+    type: dict
+    suboptions:
+      trust: &way
+        description: As above.
+        type: str
+        choices: [fail, warn]
+      link_state: *way
+      min_tx_rate: *way
+      max_tx_rate: *way
+      query_rss: *way
+  without_vst:
+    description:
+      - What happens to VFs of a NIC that tags no VLANs for them and keeps no attributes at all.
+      - V(refuse) refuses the call. V(trunk) gives the VF to its guest all the same, which then has
+        to tag its frames and can send on any VLAN that the leaf's port carries; the device map says
+        C(vlan_mode) V(trunk).
+    type: str
+    choices: [refuse, trunk]
+    default: refuse
   force:
     description: Take and change VFs even where somebody uses them.
     type: bool
@@ -158,6 +214,10 @@ devices:
       description: VLAN id.
       type: int
       sample: 100
+    vlan_mode:
+      description: V(vst) where the NIC tags the frames, V(trunk) where the guest has to.
+      type: str
+      sample: vst
     mtu:
       description: MTU of the guest NIC in bytes, null where none is asked for.
       type: int
@@ -172,18 +232,36 @@ devices:
       sample: 0
 """
 
-import contextlib
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _materialization
+from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+_DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "mzid": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "driver": {"type": "str", "default": "vfio-pci"},
+    "attributes": {
+        "type": "dict",
+        "options": {
+            "qos": {"type": "int"},
+            "vlan_proto": {"type": "str", "choices": ["802.1Q", "802.1ad"]},
+            "trust": {"type": "bool"},
+            "link_state": {"type": "str", "choices": ["auto", "enable", "disable"]},
+            "min_tx_rate": {"type": "int"},
+            "max_tx_rate": {"type": "int"},
+            "query_rss": {"type": "bool"},
+        },
+    },
+    "unsupported": {
+        "type": "dict",
+        "options": {name: {"type": "str", "choices": ["fail", "warn"]} for name in _DISPENSABLE},
+    },
+    "without_vst": {"type": "str", "choices": ["refuse", "trunk"], "default": "refuse"},
     "force": {"type": "bool", "default": False},
     "vfs": {
         "type": "list",
@@ -224,23 +302,26 @@ def _claim(item: dict[str, t.Any]) -> _materialization.Claim:
     )
 
 
+def _policy(params: dict[str, t.Any]) -> _materialization.Policy:
+    attributes = params["attributes"] or {}
+    return _materialization.Policy(
+        driver=params["driver"],
+        attributes={name: value for name, value in attributes.items() if value is not None},
+        dispensable={name for name, way in (params["unsupported"] or {}).items() if way == "warn"},
+        trunk=params["without_vst"] == "trunk",
+    )
+
+
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    mzid, driver = params["mzid"], params["driver"]
     claims = [_claim(item) for item in params["vfs"]] if params["state"] == "present" else []
-    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
-        ledger = _ledger.read(host)
-        held = {entry.pf_mac for entry in ledger.get(mzid, [])}
-        ports = _materialization.read_ports(host, held.union(item.pf_mac for item in claims))
-        devices = _materialization.read_devices(host, ports.values())
-        plan = _materialization.plan(mzid, claims, driver, ledger, ports, devices)
-        _materialization.refuse(host, plan, mzid, force=params["force"])
-        if plan.changes and not check_mode:
-            _materialization.apply(host, plan, mzid, functools.partial(_ledger.write, host))
-    return {
-        "changed": plan.changes,
-        "devices": _materialization.devices_of(claims, driver, ports, devices),
-        "diff": _materialization.difference(plan, devices),
-    }
+    return _materialization.run(
+        host,
+        params["mzid"],
+        claims,
+        _policy(params),
+        force=params["force"],
+        check_mode=check_mode,
+    )
 
 
 def main() -> None:

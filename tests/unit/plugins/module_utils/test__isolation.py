@@ -131,7 +131,7 @@ def test_a_vf_whose_attributes_fail_stays_without_driver(
     fault(machine)
     good = target(machine, 1, mac="02:00:00:00:01:02", vlan=0)
 
-    failed = _isolation.apply(machine, planned(machine, target(machine, 0), good))
+    failed, _refused = _isolation.apply(machine, planned(machine, target(machine, 0), good))
 
     assert list(failed) == [VFS[0]]
     assert re.match("VF 0 of PF ens1f0: .*vlan 100.*before is in force", failed[VFS[0]])
@@ -153,7 +153,8 @@ def test_nothing_is_set_while_a_driver_does_not_let_go(
     else:
         monkeypatch.setattr(machine, "_unbind", lambda path, value: None)
 
-    failed = _isolation.apply(machine, planned(machine, target(machine, 0), target(machine, 1)))
+    steps = planned(machine, target(machine, 0), target(machine, 1))
+    failed, _refused = _isolation.apply(machine, steps)
 
     assert list(failed) == [VFS[0]]
     assert machine.vf("ens1f0", 0) == NEW_VF

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+import errno
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _materialization, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import (
     CHANGING,
     LEAVING,
     Entry,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Claim
+from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Claim, Policy
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import NoVfAttributesError
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     NEW_VF,
@@ -46,7 +48,7 @@ def machine(tmp_path: Path) -> Machine:
 def plan(machine: Machine, claims: list[Claim], ledger: Ledger) -> _materialization.Plan:
     ports = _materialization.read_ports(machine, MACS)
     devices = _materialization.read_devices(machine, ports.values())
-    return _materialization.plan(MZID, claims, "vfio-pci", ledger, ports, devices)
+    return _materialization.plan(MZID, claims, Policy("vfio-pci"), ledger, ports, devices)
 
 
 def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Ledger]:
@@ -268,16 +270,127 @@ def test_a_used_vf_is_not_changed(machine: Machine) -> None:
             carry_out(machine, claims, ledger)
         assert str(caught.value) == (
             f"materialization {MZID} would change VFs that are in use: VF {VFS[0]}: process 7 "
-            f"(qemu) has /dev/vfio/{group} open. End that use first, or take them all the same with "
-            f"sriov_force={MZID}"
+            f"(qemu) has /dev/vfio/{group} open. End that use first, or take them all the same "
+            f"with sriov_force={MZID}"
         )
     assert machine.writes == []
+
+
+def test_force_takes_a_used_vf(machine: Machine) -> None:
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/{group}")
+
+    _materialization.run(machine, MZID, [], Policy("vfio-pci"), force=True)
+
+    assert machine.driver(VFS[0]) is None
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_vf_that_is_in_use_and_in_no_ledger_is_not_taken(machine: Machine, held: bool) -> None:
+    """Even where it has all that it would get: its user is none of ours."""
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    if not held:
+        machine.remove(_ledger.PATH)
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/{group}")
+
+    if held:
+        assert not _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))["changed"]
+    else:
+        with pytest.raises(SriovError, match=r"process 7 \(qemu\)"):
+            _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+
+
+EXTRA = {"link_state": "enable", "max_tx_rate": 1000, "trust": True}
+
+
+def test_attributes_of_the_policy(machine: Machine) -> None:
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci", EXTRA))
+
+    assert machine.vf("ens1f0", 0) == ISOLATED._replace(**EXTRA)
+
+
+def no_link_state(vf: int, name: str, value: t.Any) -> int:
+    return errno.EOPNOTSUPP if name == "link_state" else 0
+
+
+def test_an_attribute_that_is_not_supported_fails(machine: Machine) -> None:
+    machine.netlink.refuse = no_link_state
+
+    with pytest.raises(SriovError, match="link_state enable was refused: Operation not supported"):
+        _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci", EXTRA))
+    assert machine.driver(VFS[0]) is None
+    assert machine.vf("ens1f0", 0) == NEW_VF
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_vf_goes_without_what_it_may_go_without(machine: Machine, keeps: bool) -> None:
+    policy = Policy("vfio-pci", EXTRA, dispensable={"link_state", "query_rss"})
+    policy = policy._replace(attributes={**EXTRA, "query_rss": True})
+    if keeps:
+        machine.alter_vf("ens1f0", 0, query_rss=False)
+    machine.netlink.refuse = no_link_state
+
+    done = _materialization.run(machine, MZID, [CLAIM], policy)
+
+    assert done["changed"]
+    [warning] = done["warnings"]
+    assert "link_state enable was refused" in warning
+    assert warning.endswith("the VF goes without")
+    got = {"max_tx_rate": 1000, "trust": True}
+    assert machine.vf("ens1f0", 0) == ISOLATED._replace(**got, query_rss=True if keeps else None)
+    assert machine.driver(VFS[0]) == "vfio-pci"
+    [held] = _ledger.read(machine)[MZID]
+    assert held.refused == (["link_state"] if keeps else ["link_state", "query_rss"])
+    machine.log.clear()
+    again = _materialization.run(machine, MZID, [CLAIM], policy)
+    assert not again["changed"], "what was refused is not tried again"
+    assert machine.writes == []
+
+
+def without_vst(machine: Machine) -> None:
+    states = machine.netlink.vf_states
+
+    def vf_states(ifindex: int) -> t.Any:
+        if ifindex == machine.netlink.interfaces["ens1f0"].index:
+            raise NoVfAttributesError("no attributes")
+        return states(ifindex)
+
+    machine.netlink.vf_states = vf_states
+
+
+def test_a_nic_without_vst_is_refused(machine: Machine) -> None:
+    without_vst(machine)
+
+    with pytest.raises(SriovError, match="alpha.eth1: PF ens1f0 tags no VLANs for its VFs"):
+        _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    assert machine.writes == []
+
+
+def test_a_nic_without_vst_can_hand_the_vlan_to_the_guest(machine: Machine) -> None:
+    without_vst(machine)
+    policy = Policy("vfio-pci", trunk=True)
+    other = CLAIM._replace(nic="eth2", pf_mac=MACS[1], mac="02:00:00:00:01:02", vlan=200)
+
+    done = _materialization.run(machine, MZID, [CLAIM, other], policy)
+
+    assert [(item["vlan"], item["vlan_mode"]) for item in done["devices"]] == [
+        (100, "trunk"),
+        (200, "vst"),
+    ]
+    assert machine.vf("ens1f0", 0) == NEW_VF
+    assert machine.driver(VFS[0]) == "vfio-pci"
+    assert not _materialization.run(machine, MZID, [CLAIM, other], policy)["changed"]
+    _materialization.run(machine, MZID, [], policy)
+    assert machine.driver(VFS[0]) is None
+    assert _ledger.read(machine) == {}
 
 
 def test_a_driver_that_is_not_loaded(machine: Machine) -> None:
     ports = _materialization.read_ports(machine, MACS)
     devices = _materialization.read_devices(machine, ports.values())
-    planned = _materialization.plan(MZID, [CLAIM], "mlx5_vfio_pci", {}, ports, devices)
+    planned = _materialization.plan(MZID, [CLAIM], Policy("mlx5_vfio_pci"), {}, ports, devices)
 
     with pytest.raises(SriovError, match="'mlx5_vfio_pci' is not loaded"):
         _materialization.refuse(machine, planned, MZID)
@@ -289,7 +402,7 @@ def test_the_difference(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     ports = _materialization.read_ports(machine, MACS)
     devices = _materialization.read_devices(machine, ports.values())
-    planned = _materialization.plan(MZID, [CLAIM], "vfio-pci", ledger, ports, devices)
+    planned = _materialization.plan(MZID, [CLAIM], Policy("vfio-pci"), ledger, ports, devices)
 
     plain = {"mac": NEW_VF.mac, "vlan": 0, "qos": 0, "vlan_proto": "802.1Q"}
     assert _materialization.difference(planned, devices) == {
@@ -310,11 +423,10 @@ def test_the_difference(machine: Machine) -> None:
 
 def test_the_devices_of_the_device_map(machine: Machine) -> None:
     Path(machine.path(f"{DEVICES}/{VFS[2]}/numa_node")).write_text("1\n")
-    ports = _materialization.read_ports(machine, MACS)
-    devices = _materialization.read_devices(machine, ports.values())
     claims = [CLAIM._replace(vf=2, mtu=None), CLAIM._replace(pf_name="x", pf_mac=MACS[1])]
 
-    first, second = _materialization.devices_of(claims, "vfio-pci", ports, devices)
+    policy = Policy("vfio-pci")
+    first, second = _materialization.run(machine, MZID, claims, policy, check_mode=True)["devices"]
     assert first == {
         "node": "alpha",
         "nic": "eth1",
@@ -323,6 +435,7 @@ def test_the_devices_of_the_device_map(machine: Machine) -> None:
         "vf_index": 2,
         "mac": CLAIM.mac,
         "vlan": 100,
+        "vlan_mode": "vst",
         "mtu": None,
         "driver": "vfio-pci",
         "numa_node": 1,

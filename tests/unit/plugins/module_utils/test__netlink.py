@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
     Link,
+    NoVfAttributesError,
     Refusal,
     Rtnetlink,
     VfRequest,
@@ -389,9 +390,16 @@ def test_a_list_whose_length_wraps_to_nothing_is_an_error() -> None:
 
 def test_a_driver_that_does_not_answer_for_its_vfs_is_an_error() -> None:
     with pytest.raises(SriovError, match="0 of 4 VFs .*the first missing is VF 0.*does not answer"):
-        parse_vf_states(pf_body(4))
+        parse_vf_states(pf_body(4, vf_list({})))
     with pytest.raises(SriovError, match="2 of 3 VFs .*the first missing is VF 1"):
         parse_vf_states(pf_body(3, vf_list({0: STATE, 2: STATE})))
+
+
+def test_a_driver_that_keeps_nothing_for_its_vfs_is_told_apart() -> None:
+    for body in (pf_body(4), pf_body(4, attribute(40, bytes(8)))):
+        with pytest.raises(NoVfAttributesError, match="no attributes for its 4 VFs.*no VST"):
+            parse_vf_states(body)
+    assert parse_vf_states(pf_body(0)) == {}
 
 
 def test_what_a_driver_does_not_keep_is_unknown() -> None:

@@ -177,6 +177,26 @@ def test_pfs_that_come_late_are_waited_for(
     assert len(asked) >= 5
 
 
+def test_an_interface_that_is_renamed_meanwhile(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen at a boot: udev gave the PF its name between two reads."""
+    _ledger.write(machine, {MZID: [ENTRY]})
+    links = machine.netlink.links
+    asked = []
+
+    def rename() -> list[t.Any]:
+        asked.append(len(asked))
+        early = len(asked) == 1
+        return [link._replace(name=f"eth{link.index}") if early else link for link in links()]
+
+    monkeypatch.setattr(machine.netlink, "links", rename)
+
+    assert _restore.run(machine, seconds=30) == _restore.Outcome(
+        1, [f"{MZID} alpha.eth1: VF {VFS[0]}"], []
+    )
+
+
 @pytest.mark.parametrize(
     ("outcome", "check", "code"),
     [

@@ -107,6 +107,7 @@ def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: R
         "vf_index": 0,
         "mac": "02:00:00:00:0a:00",
         "vlan": 100,
+        "vlan_mode": "vst",
         "mtu": 1500,
         "driver": "vfio-pci",
         "numa_node": None,
@@ -320,7 +321,9 @@ def carry_out(machine: Machine, phase: str) -> None:
         assert _restore.run(machine, seconds=0).problems == []
     else:
         options = {"mzid": MZID, "state": "present", "driver": "vfio-pci", "force": False}
-        materialization.run(machine, {**options, "vfs": [], **PHASES[phase]}, check_mode=False)
+        policy = {"attributes": None, "unsupported": None, "without_vst": "refuse"}
+        params = {**options, **policy, "vfs": [], **PHASES[phase]}
+        materialization.run(machine, params, check_mode=False)
 
 
 def with_fuse(machine: Machine, limit: int, phase: str) -> bool:

@@ -1,0 +1,215 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill runs at every step that writes, on a real kernel, and let the next run finish them.
+
+Usage: kill_runs.py VFS MAC...
+
+The library is that of the restore service. The PFs with the MACs give VFS of their VFs each. Run
+by run a child process is killed (SIGKILL) one step later, before a write to sysfs, before a netlink
+request, and before, in and after the replacement of the ledger. Prints the number of points by
+phase as JSON; ends with an AssertionError that tells the point where something is not as it must.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import typing as t
+
+sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import (  # noqa: E402
+    _driver,
+    _ledger,
+    _materialization,
+    _pci,
+    _restore,
+    _vf,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (  # noqa: E402
+    Refusal,
+    Rtnetlink,
+    VfRequest,
+)
+
+MZID = "killed.hello.demo"
+
+Vf = tuple[str, int]
+
+
+class DoomedNetlink(Rtnetlink):
+    def __init__(self, step: t.Callable[[], None]) -> None:
+        super().__init__()
+        self._step = step
+
+    def set_vfs(self, requests: t.Sequence[VfRequest]) -> list[Refusal | None]:
+        answers = []
+        for request in requests:
+            self._step()
+            answers += super().set_vfs([request])
+        return answers
+
+
+class DoomedHost(Host):
+    """The host of a process that is killed at its step number *limit*."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(netlink=DoomedNetlink(self._step))
+        self._left = limit
+
+    def _step(self) -> None:
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._left -= 1
+
+    def write(self, path: str, value: str) -> None:
+        self._step()
+        super().write(path, value)
+
+    def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        rename = os.rename
+
+        def doomed_rename(source: str, target: str) -> None:
+            self._step()
+            rename(source, target)
+            self._step()
+
+        self._step()
+        os.rename = doomed_rename  # type: ignore[assignment]
+        try:
+            super().replace(path, content, mode=mode)
+        finally:
+            os.rename = rename
+
+
+def claim(number: int, vf: Vf, vlan: int) -> _materialization.Claim:
+    mac, index = vf
+    return _materialization.Claim(
+        node=f"n{number}",
+        nic="eth1",
+        pf_name="pf",
+        pf_mac=mac,
+        vf=index,
+        mac=f"02:00:00:00:0b:{number:02x}",
+        vlan=vlan,
+        mtu=None,
+    )
+
+
+class Scene:
+    def __init__(self, count: int, macs: t.Sequence[str]) -> None:
+        self.host = Host()
+        self.vfs: list[Vf] = [(mac, index) for index in range(count) for mac in macs]
+        self.addresses = {
+            (mac, index): _pci.find_pf(self.host, mac).vfs[index] for mac, index in self.vfs
+        }
+        self.before = self.state()
+
+    def state(self) -> dict[Vf, tuple[t.Any, str | None]]:
+        """Attributes and driver of each VF, as the kernel has them."""
+        ports = _materialization.read_ports(self.host, [mac for mac, _index in self.vfs])
+        return {
+            (mac, index): (
+                ports[mac].states[index],
+                self.host.link(f"{_pci.DEVICES}/{self.addresses[mac, index]}/driver"),
+            )
+            for mac, index in self.vfs
+        }
+
+    def wanted(self, phase: str) -> dict[Vf, int]:
+        """The VLANs after *phase*: of all VFs; then of some another, and fewer; then of none."""
+        if phase == "dematerialize":
+            return {}
+        vlans = {vf: 100 + number for number, vf in enumerate(self.vfs)}
+        if phase != "materialize":
+            third = len(vlans) // 3
+            for vf in self.vfs[:third]:
+                vlans[vf] += 400
+            for vf in self.vfs[-third:]:
+                del vlans[vf]
+        return vlans
+
+    def carry_out(self, host: Host, phase: str) -> None:
+        if phase == "restore":
+            outcome = _restore.run(host)
+            assert outcome.problems == [], outcome.problems
+            return
+        vlans = self.wanted(phase)
+        claims = [claim(number, vf, vlans[vf]) for number, vf in enumerate(self.vfs) if vf in vlans]
+        _materialization.run(host, MZID, claims, _materialization.Policy("vfio-pci"))
+
+    def strip(self) -> None:
+        """Leave the VFs as a boot does."""
+        devices = [_pci.read_device(self.host, address) for address in self.addresses.values()]
+        unbound = [_driver.Wanted(device.address, None) for device in devices]
+        _driver.apply(self.host, _driver.plan(devices, unbound))
+        blank = {"mac": "00:00:00:00:00:00", "vlan": 0}
+        wanted = [_vf.Wanted(mac, index, blank) for mac, index in self.vfs]
+        indexes = _vf.resolve(self.host, {mac for mac, _index in self.vfs})
+        states = _vf.read(self.host, indexes.values())
+        _vf.apply(self.host, _vf.plan(wanted, indexes, states))
+
+    def check_killed(self, earlier: dict[Vf, tuple[t.Any, str | None]], point: str) -> None:
+        """No VF is with a guest driver and not isolated, none changed and not remembered."""
+        held = {(e.pf_mac, e.vf): e for e in _ledger.read(self.host).get(MZID, [])}
+        for vf, (attributes, driver) in self.state().items():
+            assert (attributes, driver) == self.before[vf] or vf in held, f"{point}: {vf} forgotten"
+            if driver == "vfio-pci" and (attributes, driver) != earlier[vf]:
+                wanted = held[vf].values
+                found = {name: attributes._asdict()[name] for name in wanted}
+                assert found == wanted, f"{point}: {vf} is bound with {found}"
+
+    def check_finished(self, phase: str, point: str) -> None:
+        vlans = self.wanted(phase)
+        held = _ledger.read(self.host).get(MZID, [])
+        assert {(e.pf_mac, e.vf): e.state for e in held} == dict.fromkeys(vlans, "ready"), point
+        for vf, (attributes, driver) in self.state().items():
+            if vf in vlans:
+                assert (attributes.vlan, driver) == (vlans[vf], "vfio-pci"), f"{point}: {vf}"
+            else:
+                assert (attributes, driver) == self.before[vf], f"{point}: {vf}"
+
+
+def killed(scene: Scene, phase: str, limit: int) -> bool:
+    """Whether the run of *phase* was killed at its step *limit*, and did not end before."""
+    child = os.fork()
+    if child == 0:
+        scene.carry_out(DoomedHost(limit), phase)
+        os._exit(0)
+    _pid, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"{phase} {limit}: {status}"
+    return os.WIFSIGNALED(status)
+
+
+def main() -> None:
+    scene = Scene(int(sys.argv[1]), sys.argv[2:])
+    points = {}
+    for phase, prelude in (
+        ("materialize", "dematerialize"),
+        ("change", "materialize"),
+        ("restore", "change"),
+        ("dematerialize", "materialize"),
+    ):
+        limit, going = 0, True
+        while going:
+            scene.carry_out(scene.host, prelude)
+            if phase == "restore":
+                scene.strip()
+            earlier = scene.state()
+            point = f"{phase}, step {limit}"
+            going = killed(scene, phase, limit)
+            scene.check_killed(earlier, point)
+            scene.carry_out(scene.host, phase)
+            scene.check_finished(phase, point)
+            limit += 1
+        points[phase] = limit - 1
+    scene.carry_out(scene.host, "dematerialize")
+    print(json.dumps(points))
+
+
+if __name__ == "__main__":
+    main()
