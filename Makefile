@@ -5,6 +5,7 @@
 # make unit        unit tests, under the lowest and the highest ansible-core
 # make sanity      ansible-test sanity, under both
 # make package     build the collection, install it offline into an empty directory, use it there, under both
+# make firmware    mlx_config under the real mstconfig of two Debian releases and an emulated card
 # make molecule    the scenarios on the twin
 # make bench       measure against bare kernel interfaces and Ansible loops
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
@@ -23,7 +24,7 @@ REQUIREMENTS := requirements.txt tests/unit/requirements.txt tests/constraints.t
 PLAY := .venv/bin/ansible-playbook -i inventories/phobos/phobos.xir
 EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
 
-.PHONY: help demo clean test lint unit sanity package molecule bench changelog constraints setup
+.PHONY: help demo clean test lint unit sanity package firmware molecule bench changelog constraints setup
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -39,7 +40,7 @@ clean: .venv/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin -e twin_state=absent
 
 test:
-	@tests/tools/run_checks.sh lint unit sanity package molecule
+	@tests/tools/run_checks.sh lint unit sanity package firmware molecule
 
 lint: setup
 	.venv/bin/ruff check .
@@ -51,7 +52,7 @@ lint: setup
 	tests/tools/check_portable.sh
 
 unit: setup
-	tests/tools/debian_packages.sh iproute2 systemd libvirt-clients libxml2-utils openssh-client qemu-utils
+	tests/tools/debian_packages.sh iproute2 systemd libvirt-clients libxml2-utils openssh-client qemu-system-x86 qemu-utils
 	.venv-lowest/bin/pytest
 	.venv/bin/pytest
 
@@ -64,6 +65,10 @@ package: setup
 	.venv/bin/ansible-galaxy collection build --output-path dist
 	.venv-lowest/bin/python tests/tools/check_package.py dist/*.tar.gz
 	.venv/bin/python tests/tools/check_package.py dist/*.tar.gz
+
+firmware: setup
+	tests/tools/debian_packages.sh mmdebstrap python3-fusepy
+	.venv/bin/pytest tests/connectx tests/integration
 
 molecule: setup
 	$(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-config molecule/config.yml test --no-command-borders --all

@@ -42,7 +42,8 @@ def ssh_client(host: Host) -> str | None:
     sudo hides SSH_CONNECTION from what it starts, but has it itself.
     """
     process = "self"
-    while process != "0":
+    # The first process of a machine is nobody's session, and in a container cannot be looked into.
+    while process not in ("0", "1"):
         environment = host.read_bytes(f"/proc/{process}/environ") or b""
         for entry in environment.split(b"\0"):
             if entry.startswith(_SSH_CONNECTION):

@@ -20,6 +20,24 @@ WARNING = "warning"
 _NETWORK_CLASS = "0x02"
 
 
+class Firmware(t.NamedTuple):
+    """How the firmware of a vendor's NICs is told to have VFs: *role* of this collection does it.
+
+    *enable* and *count* are the parameters for SR-IOV as such and for the most VFs of a PF.
+    """
+
+    role: str
+    enable: str
+    count: str
+
+
+# By PCI vendor. Others either always have VFs or are set up by other means.
+FIRMWARE = {
+    # NVIDIA (Mellanox): the MFT manual, mlxconfig.
+    "0x15b3": Firmware("mlx_firmware", "SRIOV_EN", "NUM_OF_VFS"),
+}
+
+
 class Problem(t.NamedTuple):
     """Something about *element* that prevents (`error`) or endangers (`warning`) VFs."""
 
@@ -40,6 +58,11 @@ class Wanted(t.NamedTuple):
     max_vfs: int
     numvfs: int
 
+    @property
+    def most(self) -> int:
+        """The most VFs that are wanted of it, now or some day."""
+        return max(self.max_vfs, self.numvfs)
+
 
 class Facts(t.NamedTuple):
     """What the host shows of a PF.
@@ -50,6 +73,8 @@ class Facts(t.NamedTuple):
     """
 
     pf: _pci.PF
+    vendor: str
+    device: str
     capabilities: _pci.Capabilities
     acs: bool | None
     iommu_group: str | None
@@ -99,10 +124,13 @@ def read(host: Host, pf: _pci.PF) -> Facts:
     while port is not None:
         ports.append(_pci.read_capabilities(host, port))
         port = _pci.upstream(host, port)
+    identity = _pci.read_identity(host, pf.address)
     group = _pci.read_device(host, pf.address).iommu_group
     members = _pci.group_members(host, group) if group else []
     return Facts(
         pf=pf,
+        vendor=identity.vendor,
+        device=identity.device,
         capabilities=_pci.read_capabilities(host, pf.address),
         acs=all(port.acs for port in ports) if ports and all(p.extended for p in ports) else None,
         iommu_group=group,
@@ -110,8 +138,11 @@ def read(host: Host, pf: _pci.PF) -> Facts:
     )
 
 
-def judge(wanted: Wanted, facts: Facts, carries: str | None) -> list[Problem]:
-    """What is wrong with a PF; *carries* tells what management traffic goes through it, if any."""
+def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) -> list[Problem]:
+    """What is wrong with a PF; *carries* tells what management traffic goes through it, if any.
+
+    *firmware* tells whether the roles of `FIRMWARE` are going to run.
+    """
     pf = facts.pf
     element = f"{wanted.name} ({pf.address})"
     problems = []
@@ -129,7 +160,14 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None) -> list[Problem]:
         )
     if pf.driver is None:
         error("it has no driver", "load the driver of the card")
-    if pf.totalvfs is None and facts.capabilities.sriov:
+    tool = FIRMWARE.get(facts.vendor) if firmware else None
+    not_offered = pf.totalvfs is None and facts.capabilities.sriov
+    if tool and not not_offered and wanted.most > (pf.totalvfs or 0):
+        warning(
+            f"{wanted.most} VFs are wanted, the NIC offers {pf.totalvfs or 'none'}",
+            f"the role {tool.role} sets {tool.enable} and {tool.count} in its firmware",
+        )
+    elif not_offered:
         error(
             "it has the SR-IOV capability, but the kernel offers no VFs",
             "enable SR-IOV in the firmware setup, and see the kernel's log",
@@ -179,8 +217,10 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None) -> list[Problem]:
     return problems
 
 
-def judge_all(host: Host, wanted: t.Iterable[Wanted]) -> tuple[dict[str, Facts], list[Problem]]:
-    """The PFs that were found, by name, and the problems of all PFs."""
+def judge_all(
+    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+) -> tuple[dict[str, Facts], list[Problem]]:
+    """The PFs that were found, by name, and the problems of all PFs; *firmware* as in `judge`."""
     carriers = _management.devices(host)
     found: dict[str, Facts] = {}
     problems: list[Problem] = []
@@ -202,8 +242,25 @@ def judge_all(host: Host, wanted: t.Iterable[Wanted]) -> tuple[dict[str, Facts],
             )
             continue
         found[each.name] = facts
-        problems += judge(each, facts, carriers.get(facts.pf.address))
+        problems += judge(each, facts, carriers.get(facts.pf.address), firmware=firmware)
     return found, problems
+
+
+def firmware_settings(
+    wanted: t.Iterable[Wanted], found: t.Mapping[str, Facts]
+) -> dict[str, list[dict[str, t.Any]]]:
+    """What each role of `FIRMWARE` is to set in which PFs; nothing for a PF without VFs."""
+    settings: dict[str, list[dict[str, t.Any]]] = {tool.role: [] for tool in FIRMWARE.values()}
+    for pf in wanted:
+        tool = FIRMWARE.get(found[pf.name].vendor) if pf.name in found else None
+        if tool and pf.most:
+            settings[tool.role].append(
+                {
+                    "address": found[pf.name].pf.address,
+                    "settings": {tool.enable: True, tool.count: pf.most},
+                }
+            )
+    return settings
 
 
 def _where_to_look(host: Host) -> str:

@@ -15,6 +15,19 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 
 
+# How the workers of systemd-udevd name themselves, before and since systemd 252.
+_UDEV = ("systemd-udevd", "(udev-worker)")
+_UDEV_SECONDS = 10
+
+
+class Opened(t.NamedTuple):
+    """A file that a process has open: its path, the name of the program, the process as text."""
+
+    path: str
+    by: str
+    process: str
+
+
 def holders(
     host: Host, addresses: t.Collection[str], *, own: t.Container[str] = ()
 ) -> dict[str, list[str]]:
@@ -38,10 +51,9 @@ def holders(
             handles.setdefault(path, []).append(address)
         if not paths:
             found.setdefault(address, []).extend(_kernel_use(host, device))
-    if handles:
-        for path, process in _open_files(host, handles):
-            for address in handles[path]:
-                found.setdefault(address, []).append(f"{process} has {path} open")
+    for opened in _lasting(host, handles) if handles else ():
+        for address in handles[opened.path]:
+            found.setdefault(address, []).append(f"{opened.process} has {opened.path} open")
     return {address: texts for address, texts in found.items() if texts}
 
 
@@ -103,8 +115,19 @@ def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
     return texts
 
 
-def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[tuple[str, str]]:
-    """Which processes have one of *paths* open: the path, and the process as text."""
+def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:
+    """Who has one of *paths* open, once udev, which opens new devices for a moment, is done."""
+    found: list[Opened] = []
+
+    def settled() -> bool:
+        found[:] = _open_files(host, paths)
+        return not any(opened.by in _UDEV for opened in found)
+
+    host.wait_for(settled, seconds=_UDEV_SECONDS)
+    return found
+
+
+def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[Opened]:
     for pid in host.names("/proc"):
         if not pid.isdigit():
             continue
@@ -123,7 +146,7 @@ def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[tuple[str, st
             ) from error
         for path in opened:
             if path is not None and path in paths:
-                yield path, f"process {pid} ({name}{guest})"
+                yield Opened(path, name or "", f"process {pid} ({name}{guest})")
 
 
 def _guest(command_line: bytes) -> str:

@@ -31,6 +31,12 @@ options:
     description: Numbers of VFs by C(name), where they are not the C(max_vfs) of the model.
     type: dict
     default: {}
+  firmware:
+    description:
+      - Whether the firmware of NICs is set before their VFs are created, by the roles that are the
+        keys of RV(firmware). Too few VFs of such a NIC are then a warning, not an error.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -88,6 +94,14 @@ pfs:
       description: Permanent MAC.
       type: str
       sample: 0c:42:a1:00:00:10
+    vendor:
+      description: PCI vendor.
+      type: str
+      sample: "0x15b3"
+    device:
+      description: PCI device.
+      type: str
+      sample: "0x1017"
     driver:
       description: Driver, null where there is none.
       type: str
@@ -140,6 +154,18 @@ wanted:
       description: Number of VFs.
       type: int
       sample: 16
+firmware:
+  description:
+    - What the firmware of the PFs has to be set to, by the role of this collection that does it, as
+      M(mergetb.sriov.mlx_config) takes it. Each role has a list, which is empty where there is no
+      such PF.
+    - The number is the larger one of the model's and that of O(numvfs).
+  returned: success
+  type: dict
+  sample:
+    mlx_firmware:
+      - address: "0000:3b:00.0"
+        settings: {"SRIOV_EN": true, "NUM_OF_VFS": 16}
 problems:
   description: What prevents or endangers VFs.
   returned: success
@@ -181,6 +207,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_m
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {"type": "list", "elements": "dict", "required": True},
     "numvfs": {"type": "dict", "default": {}},
+    "firmware": {"type": "bool", "default": False},
 }
 
 
@@ -191,7 +218,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     iommu = _iommu.platform(host)
     effective = _iommu.effective(host)
     running = host.read("/proc/cmdline") or ""
-    found, problems = _preflight.judge_all(host, wanted)
+    found, problems = _preflight.judge_all(host, wanted, firmware=params["firmware"])
     problems = _preflight.iommu_problems(iommu, effective, running) + problems
     return {
         "changed": False,
@@ -203,6 +230,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         },
         "pfs": [_described(name, facts) for name, facts in found.items()],
         "wanted": [{"pf": pf.pf, "numvfs": pf.numvfs} for pf in wanted],
+        "firmware": _preflight.firmware_settings(wanted, found),
         "problems": [{**problem._asdict(), "text": str(problem)} for problem in problems],
     }
 
@@ -213,6 +241,8 @@ def _described(name: str, facts: _preflight.Facts) -> dict[str, t.Any]:
         "address": facts.pf.address,
         "interface": facts.pf.interface,
         "mac": facts.pf.mac,
+        "vendor": facts.vendor,
+        "device": facts.device,
         "driver": facts.pf.driver,
         "numvfs": facts.pf.numvfs,
         "totalvfs": facts.pf.totalvfs,

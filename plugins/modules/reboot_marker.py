@@ -16,6 +16,7 @@ description:
     gone.
   - It fails where a cause is still there after the reboot that was made for it. So there is no more
     than one reboot for a cause, over any number of runs.
+  - It fails too where a cause takes a power cycle, and goes on to do so until the cause is gone.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -38,6 +39,12 @@ options:
         description: What to do where a reboot did not cure it.
         type: str
         required: true
+      power_cycle:
+        description:
+          - Whether only switching the host off and on cures it. It need not be told again in later
+            calls.
+        type: bool
+        default: false
   reboot:
     description: Whether the host is rebooted for these causes right after this task.
     type: bool
@@ -59,7 +66,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 markers:
-  description: The boot in which a reboot was made, by cause, in check mode as it would be.
+  description:
+    - The boot in which a reboot was made, by cause, in check mode as it would be; V(power cycle)
+      for a cause that takes one.
   returned: success
   type: dict
   sample: {"iommu": "f0b1c7de-52d5-4a6b-a9a9-d0a3d7c4f0e1"}
@@ -81,6 +90,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "cause": {"type": "str", "required": True},
             "reason": {"type": "str", "required": True},
             "remedy": {"type": "str", "required": True},
+            "power_cycle": {"type": "bool", "default": False},
         },
     },
     "reboot": {"type": "bool", "default": False},
@@ -90,9 +100,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     before = _reboot.read(host)
     causes = [_reboot.Cause(**cause) for cause in params["causes"]]
-    after = _reboot.plan(before, causes, _reboot.boot_id(host), reboot=params["reboot"])
+    boot_id = _reboot.boot_id(host)
+    after = _reboot.plan(before, causes, boot_id, reboot=params["reboot"])
     if not check_mode and after != before:
         _reboot.write(host, after)
+    _reboot.refuse(after, causes, boot_id)
     return {
         "changed": after != before,
         "markers": after,

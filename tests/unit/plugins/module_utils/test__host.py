@@ -219,3 +219,15 @@ def test_netlink_is_opened_once_and_only_when_needed(monkeypatch: pytest.MonkeyP
 
     assert host.netlink is host.netlink
     assert opened == [1]
+
+
+def test_has_command_finds_what_run_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = tmp_path / "of-ours"
+    command.write_text("#!/bin/sh\nexit 0\n")
+    host = Host()
+    assert not host.has_command("of-ours"), "it may not be run"
+    command.chmod(0o755)
+    assert host.has_command("of-ours")
+    assert host.run(["of-ours"]).rc == 0
+    assert not host.has_command("of-nobody")

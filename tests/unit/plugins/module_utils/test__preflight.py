@@ -21,6 +21,8 @@ MAC = "04:70:00:00:00:10"
 AER, ACS, ARI, SRIOV = 0x01, 0x0D, 0x0E, 0x10
 FACTS = _preflight.Facts(
     pf=_pci.PF(PF, "ens1f0", MAC, "igb", 0, 7, False, ()),
+    vendor="0x8086",
+    device="0x10c9",
     capabilities=_pci.Capabilities(
         extended=True, sriov=True, total_vfs=7, acs=False, aer=True, ari=True
     ),
@@ -35,8 +37,9 @@ def judged(
     facts: _preflight.Facts = FACTS,
     wanted: _preflight.Wanted = WANTED,
     carries: str | None = None,
+    firmware: bool = True,
 ) -> list[tuple[str, str]]:
-    problems = _preflight.judge(wanted, facts, carries)
+    problems = _preflight.judge(wanted, facts, carries, firmware=firmware)
     assert all(problem.element == f"ens1f0 ({PF})" for problem in problems)
     return [(problem.severity, problem.cause) for problem in problems]
 
@@ -86,6 +89,71 @@ def test_the_model_declares_more_vfs_than_the_nic_offers() -> None:
     assert judged(wanted=WANTED._replace(numvfs=8)) == [
         (ERROR, "sriov_numvfs asks for 8 VFs, the NIC offers 7")
     ]
+
+
+SWITCHED_OFF = capable_of(sriov=False)._replace(
+    pf=FACTS.pf._replace(totalvfs=None), vendor="0x15b3"
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "cause"),
+    [
+        (SWITCHED_OFF, WANTED, "7 VFs are wanted, the NIC offers none"),
+        (
+            pf_with(totalvfs=0)._replace(vendor="0x15b3"),
+            WANTED,
+            "7 VFs are wanted, the NIC offers none",
+        ),
+        (
+            FACTS._replace(vendor="0x15b3"),
+            WANTED._replace(max_vfs=16),
+            "16 VFs are wanted, the NIC offers 7",
+        ),
+        (
+            FACTS._replace(vendor="0x15b3"),
+            WANTED._replace(numvfs=8),
+            "8 VFs are wanted, the NIC offers 7",
+        ),
+    ],
+)
+def test_firmware_that_is_going_to_be_set(
+    facts: _preflight.Facts, wanted: _preflight.Wanted, cause: str
+) -> None:
+    (problem,) = _preflight.judge(wanted, facts, None, firmware=True)
+    assert (problem.severity, problem.cause) == (WARNING, cause)
+    assert "the role mlx_firmware sets SRIOV_EN and NUM_OF_VFS" in problem.remedy
+    # Without that role, and for the NICs of other vendors, it is what it was.
+    without = judged(facts, wanted, firmware=False)
+    assert cause not in dict(without).values()
+    assert judged(facts._replace(vendor="0x8086"), wanted) == without
+
+
+def test_firmware_does_not_help_where_the_kernel_offers_nothing() -> None:
+    facts = pf_with(totalvfs=None)._replace(vendor="0x15b3")
+    assert judged(facts) == [(ERROR, "it has the SR-IOV capability, but the kernel offers no VFs")]
+
+
+def test_no_firmware_is_set_for_no_vfs() -> None:
+    assert judged(FACTS._replace(vendor="0x15b3"), WANTED._replace(max_vfs=0, numvfs=0)) == []
+
+
+def test_firmware_settings() -> None:
+    wanted = [
+        _preflight.Wanted("a", "a", 16, 7),
+        _preflight.Wanted("b", "b", 0, 0),
+        _preflight.Wanted("c", "c", 7, 7),
+        _preflight.Wanted("lost", "lost", 7, 7),
+    ]
+    found = {
+        "a": FACTS._replace(vendor="0x15b3"),
+        "b": FACTS._replace(vendor="0x15b3"),
+        "c": FACTS,
+    }
+    assert _preflight.firmware_settings(wanted, found) == {
+        "mlx_firmware": [{"address": PF, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16}}]
+    }
+    assert _preflight.firmware_settings([], {}) == {"mlx_firmware": []}
 
 
 @pytest.mark.parametrize(
@@ -188,6 +256,7 @@ def test_all_problems_come_in_one_list(host: BootMachine) -> None:
             ],
             {},
         ),
+        firmware=True,
     )
     assert list(found) == ["b", "c"]
     errors = [problem for problem in problems if problem.severity == ERROR]
@@ -201,7 +270,7 @@ def test_all_problems_come_in_one_list(host: BootMachine) -> None:
 
 def test_a_missing_pf_where_no_nic_is_idle(host: BootMachine) -> None:
     wanted = _preflight.wanted([{"name": "a", "mac": "04:70:00:00:00:99", "max_vfs": 7}], {})
-    _found, (problem,) = _preflight.judge_all(host, wanted)
+    _found, (problem,) = _preflight.judge_all(host, wanted, firmware=False)
     assert problem.remedy == "see that the card is plugged in, or correct the MAC in the model"
     assert str(problem) == f"a: {problem.cause}; {problem.remedy}"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,35 @@ def test_a_process_that_ends_meanwhile_holds_nothing(
     assert _usage.holders(machine, VFS) == {VFS[0]: [f"process 7 (stays) has {path} open"]}
 
 
+@pytest.mark.parametrize("name", ["(udev-worker)", "systemd-udevd"])
+def test_udev_is_waited_for(machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It opens each new device for a moment, as a run on a real kernel has met."""
+    machine.bind(VFS[0], "vfio-pci")
+    path = f"/dev/vfio/{group(machine, VFS[0])}"
+    machine.add_process(8, name, path)
+    read = machine.read
+
+    def let_go(asked: str) -> str | None:
+        text = read(asked)
+        if asked == "/proc/8/comm":
+            shutil.rmtree(machine.path("/proc/8"))
+        return text
+
+    monkeypatch.setattr(machine, "read", let_go)
+    assert _usage.holders(machine, VFS) == {}
+
+
+def test_udev_that_does_not_let_go_is_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_usage, "_UDEV_SECONDS", 0)
+    machine.bind(VFS[0], "vfio-pci")
+    path = f"/dev/vfio/{group(machine, VFS[0])}"
+    machine.add_process(8, "(udev-worker)", path)
+
+    assert _usage.holders(machine, VFS) == {VFS[0]: [f"process 8 ((udev-worker)) has {path} open"]}
+
+
 def test_what_cannot_be_seen_is_not_taken_for_unused(machine: Machine) -> None:
     machine.bind(VFS[0], "vfio-pci")
     machine.faults["read", "/proc/42/comm"] = errno.EACCES
@@ -204,5 +234,5 @@ def test_a_real_process_is_found(machine: Machine) -> None:
 
     with file.open():
         found = list(_usage._open_files(machine, [str(file)]))
-    assert found == [(str(file), f"process {os.getpid()} ({comm})")]
+    assert found == [(str(file), comm, f"process {os.getpid()} ({comm})")]
     assert list(_usage._open_files(machine, [str(file)])) == []

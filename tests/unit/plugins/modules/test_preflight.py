@@ -51,6 +51,8 @@ def test_facts_and_problems(machine: BootMachine, run: Runner) -> None:
         "address": PF,
         "interface": "ens1f0",
         "mac": MAC,
+        "vendor": "0x8086",
+        "device": "0x10c9",
         "driver": "igb",
         "numvfs": 2,
         "totalvfs": 7,
@@ -72,6 +74,16 @@ def test_a_count_of_the_operator_goes_before_the_models(run: Runner) -> None:
     seen = run(pfs=PFS, numvfs={"p0": 7})
     assert seen["wanted"] == [{"pf": MAC, "numvfs": 7}]
     assert [problem["severity"] for problem in seen["problems"]] == ["warning"]
+
+
+def test_the_firmware_that_another_role_sets(machine: BootMachine, run: Runner) -> None:
+    assert run(pfs=PFS)["firmware"] == {"mlx_firmware": []}
+    machine.put(f"/sys/bus/pci/devices/{PF}/vendor", "0x15b3")
+    settings = {"SRIOV_EN": True, "NUM_OF_VFS": 16}
+    for firmware, severity in ((True, "warning"), (False, "error")):
+        seen = run(pfs=PFS, firmware=firmware)
+        assert seen["firmware"] == {"mlx_firmware": [{"address": PF, "settings": settings}]}
+        assert [problem["severity"] for problem in seen["problems"]] == [severity]
 
 
 def test_an_iommu_that_cannot_be_had_is_an_error(machine: BootMachine, run: Runner) -> None:

@@ -62,3 +62,19 @@ def test_one_reboot_for_one_cause(machine: Machine, run: Runner) -> None:
 def test_nothing_is_remembered_without_a_reboot(machine: Machine, run: Runner) -> None:
     assert not run(causes=CAUSES)["changed"]
     assert machine.log == []
+
+
+def test_a_power_cycle_is_remembered_until_it_cured(machine: Machine, run: Runner) -> None:
+    cold = [{**CAUSES[0], "power_cycle": True}]
+    assert run(check_mode=True, causes=cold, reboot=True)["failed"]
+    assert machine.log == []
+
+    for causes, boot in ((cold, "first"), (CAUSES, "first"), (CAUSES, "second")):
+        machine.put(BOOT_ID, boot)
+        failed = run(causes=causes, reboot=True)
+        assert "takes a power cycle: iommu: the IOMMU is off" in failed["msg"]
+        assert _reboot.read(machine) == {"iommu": _reboot.POWER_CYCLE}
+
+    assert run(causes=[])["changed"]
+    assert _reboot.read(machine) == {}
+    assert not run(causes=[])["changed"]

@@ -1,0 +1,247 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlx_config
+short_description: Set what the firmware of ConnectX and BlueField cards loads at its next start
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Sets parameters of the firmware, such as C(SRIOV_EN) and C(NUM_OF_VFS), with C(mstconfig) or
+    C(mlxconfig).
+  - Compares with the value of the next start and writes only what differs, so that a second call
+    writes nothing, also where no reboot was made between the two.
+  - The ports of one card share their configuration. They are one device here; it is an error to
+    want one parameter otherwise for one port than for another.
+  - Writes all parameters of a card in one go. Where one is hidden until another is set
+    (C(PF_NUM_OF_VF) until C(PF_NUM_OF_VF_VALID)), that other goes first, by itself.
+  - Where something cannot be, for whichever card, nothing is written. Where the card refuses what
+    is written, the error tells which parameters are written by then and which are not.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.change
+options:
+  devices:
+    description: The cards. Name all cards of the host in one call.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      address:
+        description: PCI address of the PF (V(0000:3b:00.0)).
+        type: str
+        required: true
+      settings:
+        description:
+          - Values by name of the parameter, which is spelt as C(mstconfig query) shows it. One
+            element of an array is V(NAME[0]).
+          - A value is a number (also V(0x10)), a boolean, or the text of an enumeration in any
+            case.
+        type: dict
+        required: true
+  tool:
+    description: The tool; V(auto) is C(mstconfig), or C(mlxconfig) where only that is installed.
+    type: str
+    choices: [auto, mstconfig, mlxconfig]
+    default: auto
+  largest_numvfs:
+    description: Have the largest C(NUM_OF_VFS) of its ports hold for a card.
+    type: bool
+    default: false
+  reset:
+    description:
+      - Have a card that is not yet as wanted load its configuration at once (C(mstfwreset), level
+        3), which takes its interfaces away for some seconds.
+      - It is done only where no port of the card has VFs and none carries a default route or the
+        route to the SSH client. Where it is not done or fails, a warning tells why, and the reboot
+        remains.
+    type: bool
+    default: false
+seealso:
+  - module: mergetb.sriov.numvfs
+"""
+
+EXAMPLES = r"""
+- name: Let two cards have VFs after the next start
+  mergetb.sriov.mlx_config:
+    devices:
+      - address: "0000:3b:00.0"
+        settings:
+          SRIOV_EN: true
+          NUM_OF_VFS: 16
+      - address: "0000:5e:00.0"
+        settings:
+          SRIOV_EN: true
+          NUM_OF_VFS: 64
+          LINK_TYPE_P1: eth
+  register: firmware
+
+- name: Reboot where one of them has other values now
+  ansible.builtin.reboot:
+  when: firmware.reboot_required and not firmware.power_cycle_required
+"""
+
+RETURN = r"""
+devices:
+  description: Each card as it is after the call, in check mode as it was, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: PCI address.
+      type: str
+      sample: "0000:3b:00.0"
+    type:
+      description: Kind of the card.
+      type: str
+      sample: ConnectX5
+    name:
+      description: Part number of the card.
+      type: str
+      sample: MCX516A-CDA_Ax_Bx
+    settings:
+      description:
+        - The parameters that are wanted for the card, by name.
+        - A value is a boolean, a number or the text of an enumeration with its number
+          (V(ETH(2\))). It is null where the firmware does not tell it, as old firmware does not
+          tell C(current).
+      type: dict
+      contains:
+        default:
+          description: The manufacturer's value.
+          type: raw
+          sample: 0
+        current:
+          description: The value that the card runs with.
+          type: raw
+          sample: 0
+        next:
+          description: The value that it loads at its next start.
+          type: raw
+          sample: 16
+      sample: {"NUM_OF_VFS": {"default": 0, "current": 0, "next": 16}}
+    changed:
+      description: Whether something was written to the card, or would be in check mode.
+      type: bool
+      sample: true
+    reboot_required:
+      description:
+        - Whether the card runs with another value than the wanted one, whoever wrote it.
+        - Where the firmware does not tell C(current), that is seen from C(sriov_totalvfs) for
+          C(SRIOV_EN) and C(NUM_OF_VFS), and for other parameters from whether this call writes
+          them. A warning tells so.
+      type: bool
+      sample: true
+    power_cycle_required:
+      description:
+        - Whether the tool said that only a power cycle loads what this call wrote. No later call
+          can know.
+      type: bool
+      sample: false
+changed:
+  description: Whether something was written to any card, or would be in check mode.
+  returned: success
+  type: bool
+  sample: true
+reboot_required:
+  description: Whether any card runs with another value than the wanted one.
+  returned: success
+  type: bool
+  sample: true
+power_cycle_required:
+  description: Whether any card needs a power cycle.
+  returned: success
+  type: bool
+  sample: false
+steps:
+  description:
+    - What was done, or would be in check mode, for each card that changes, by the first address
+      that it was named by.
+    - In check mode the value of a hidden parameter is unknown, so it is taken for one that differs.
+  returned: success
+  type: dict
+  sample: {"0000:3b:00.0": ["SRIOV_EN=1 NUM_OF_VFS=16"]}
+"""
+
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config, _mstconfig
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "devices": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "address": {"type": "str", "required": True},
+            "settings": {"type": "dict", "required": True},
+        },
+    },
+    "tool": {"type": "str", "choices": ["auto", *_mstconfig.RESETS], "default": "auto"},
+    "largest_numvfs": {"type": "bool", "default": False},
+    "reset": {"type": "bool", "default": False},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    devices = [(item["address"].strip().lower(), item["settings"]) for item in params["devices"]]
+    cards = _mlx_config.cards(devices, largest_numvfs=params["largest_numvfs"])
+    tool = _mstconfig.find(host, params["tool"])
+    changes = _mlx_config.plan_all(host, tool, cards)
+    if check_mode:
+        outcomes = [_mlx_config.predict(host, each, reset=params["reset"]) for each in changes]
+    else:
+        outcomes = _mlx_config.apply_all(host, tool, changes, reset=params["reset"])
+    described = {
+        address: _described(card, outcome)
+        for card, outcome in zip(cards, outcomes)
+        for address in card.addresses
+    }
+    return {
+        "changed": any(outcome.steps for outcome in outcomes),
+        "reboot_required": any(outcome.reboot_required for outcome in outcomes),
+        "power_cycle_required": any(outcome.power_cycle_required for outcome in outcomes),
+        "devices": [{"address": address, **described[address]} for address, _settings in devices],
+        "steps": {
+            card.address: list(outcome.steps)
+            for card, outcome in zip(cards, outcomes)
+            if outcome.steps
+        },
+        "warnings": [warning for outcome in outcomes for warning in outcome.warnings],
+        "diff": [
+            {
+                "before_header": change.card.address,
+                "after_header": change.card.address,
+                "before": _mlx_config.described(change.card, change.state.settings),
+                "after": _mlx_config.described(change.card, _mlx_config.planned_settings(change)),
+            }
+            for change in changes
+        ],
+    }
+
+
+def _described(card: _mlx_config.Card, outcome: _mlx_config.Outcome) -> dict[str, t.Any]:
+    return {
+        "type": outcome.state.type,
+        "name": outcome.state.name,
+        "settings": _mlx_config.described(card, outcome.state.settings),
+        "changed": bool(outcome.steps),
+        "reboot_required": outcome.reboot_required,
+        "power_cycle_required": outcome.power_cycle_required,
+    }
+
+
+def main() -> None:
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.modules import mlx_config
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
+from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
+
+PF0 = "0000:3b:00.0"
+PF1 = "0000:3b:00.1"
+WISH = [{"address": PF0, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16}}]
+
+
+class Hypervisor(Machine):
+    """A host with a card that no emulation has: one that resets, forgets, or breaks on the way.
+
+    `columns` are the default, current and next value of each parameter that it shows; `frozen` are
+    those that it does not store although it says so. `calls` are the commands that changed it.
+    """
+
+    def __init__(self, directory: Path, *, device: str = "0x1017") -> None:
+        super().__init__(directory)
+        self.columns: dict[str, list[str]] = {
+            "SRIOV_EN": ["False(0)"] * 3,
+            "NUM_OF_VFS": ["0"] * 3,
+        }
+        self.frozen: set[str] = set()
+        self.routes: list[dict[str, str]] = []
+        self.fails: dict[str, str] = {}
+        self.calls: list[str] = []
+        for address, interface in ((PF0, "p0"), (PF1, "p1")):
+            self.add_function(address, vendor="0x15b3", device=device)
+            self.add_interface(interface, address, mac=f"04:70:00:00:00:{address[-1]:0>2}")
+        self.log.clear()
+
+    def has_command(self, name: str) -> bool:
+        return name == "mstconfig"
+
+    def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
+        if argv[0] == "ip":
+            return Completed(0, json.dumps(self.routes), "")
+        assert argv[1] == "-d"
+        command = "reset" if argv[0] == "mstfwreset" else argv[4]
+        if command in self.fails:
+            return Completed(3, f"-E- {self.fails[command]}\n", "")
+        if "-j" in argv:
+            return Completed(3, "-E- invalid argument: -j\n", "")
+        if command == "query":
+            return self._query(argv[5:])
+        self.calls.append(" ".join(argv))
+        if command == "reset":
+            for columns in self.columns.values():
+                columns[1] = columns[2]
+        else:
+            self._set(argv[5:])
+        return Completed(0, "Done!\n-I- Please reboot machine to load new configurations.\n", "")
+
+    def _query(self, names: t.Sequence[str]) -> Completed:
+        lines = ["Configurations:  Default  Current  Next Boot"]
+        for name in names:
+            if name not in self.columns:
+                return Completed(3, f"-E- The Device doesn't support {name} parameter\n", "")
+            lines.append(f"   {name}  {'  '.join(self.columns[name])}")
+        return Completed(0, "\n".join(lines), "")
+
+    def _set(self, assignments: t.Iterable[str]) -> None:
+        for assignment in assignments:
+            name, _equals, text = assignment.partition("=")
+            if name not in self.frozen:
+                boolean = self.columns[name][0].startswith(("True", "False"))
+                label = {"0": "False(0)", "1": "True(1)"}[text] if boolean else text
+                self.columns[name][2] = label
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Hypervisor:
+    return Hypervisor(tmp_path)
+
+
+@pytest.fixture
+def run(
+    host: Hypervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Runner:
+    monkeypatch.setattr(_mlx_config.os, "geteuid", lambda: 0)
+    return Runner(mlx_config, host, monkeypatch, capsys)
+
+
+def test_a_reset_loads_what_was_set(host: Hypervisor, run: Runner) -> None:
+    predicted = run(check_mode=True, devices=WISH, reset=True)
+    assert host.calls == []
+    done = run(devices=WISH, reset=True)
+    for key in ("changed", "steps", "diff", "reboot_required", "power_cycle_required"):
+        assert predicted[key] == done[key]
+    assert done["steps"] == {PF0: ["SRIOV_EN=1 NUM_OF_VFS=16", "reset"]}
+    assert not done["reboot_required"]
+    assert done["devices"][0]["settings"]["NUM_OF_VFS"] == {"default": 0, "current": 16, "next": 16}
+    assert host.calls[1:] == [f"mstfwreset -d {PF0} -l 3 -y reset"]
+
+    assert not run(devices=WISH, reset=True)["changed"]
+    assert len(host.calls) == 2
+
+
+def test_a_reset_loads_what_was_set_by_an_earlier_run(host: Hypervisor, run: Runner) -> None:
+    assert run(devices=WISH)["reboot_required"]
+    done = run(devices=WISH, reset=True)
+    assert done["steps"] == {PF0: ["reset"]}
+    assert done["changed"]
+
+
+def test_the_management_nic_is_not_reset(host: Hypervisor, run: Runner) -> None:
+    host.routes = [{"dst": "default", "dev": "p1"}]
+    for check_mode in (True, False):
+        answer = run(check_mode=check_mode, devices=WISH, reset=True)
+        assert "was not reset, since p1 carries a default route; reboot" in answer["warnings"][-1]
+        assert answer["reboot_required"]
+    assert not any("reset" in call for call in host.calls)
+
+
+def test_a_card_with_vfs_is_not_reset(host: Hypervisor, run: Runner) -> None:
+    host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "2")
+    answer = run(devices=WISH, reset=True)
+    assert f"since {PF1} has 2 VFs" in answer["warnings"][-1]
+    assert len(host.calls) == 1
+
+
+def test_a_reset_that_fails_leaves_the_reboot(host: Hypervisor, run: Runner) -> None:
+    host.fails["reset"] = "The tool is not supported on virtual machines"
+    answer = run(devices=WISH, reset=True)
+    assert answer["steps"] == {PF0: ["SRIOV_EN=1 NUM_OF_VFS=16"]}
+    assert "not supported on virtual machines; reboot the host" in answer["warnings"][-1]
+    assert answer["reboot_required"]
+
+
+def test_firmware_that_forgets_is_an_error(host: Hypervisor, run: Runner) -> None:
+    host.frozen = {"NUM_OF_VFS"}
+    message = run(devices=WISH)["msg"]
+    assert "took NUM_OF_VFS=16 and has not kept it" in message
+    assert f"Written for the next start of {PF0} are now: SRIOV_EN=1; not written: NUM" in message
+
+
+def test_a_switch_that_unhides_nothing(host: Hypervisor, run: Runner) -> None:
+    host.columns["ADVANCED_PCI_SETTINGS"] = ["False(0)"] * 3
+    settings = {"ADVANCED_PCI_SETTINGS": True, "MAX_ACC_OUT_READ": 44}
+    message = run(devices=[{"address": PF0, "settings": settings}])["msg"]
+    assert "MAX_ACC_OUT_READ: the card's firmware does not offer it" in message
+    assert "now: ADVANCED_PCI_SETTINGS=1; not written: MAX_ACC_OUT_READ=44" in message
+
+
+def test_a_set_that_fails_and_cannot_be_looked_into(
+    host: Hypervisor, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(assignments: t.Iterable[str]) -> None:
+        host.fails = {"set": "Failed to set configuration", "query": "Failed to open the device"}
+
+    monkeypatch.setattr(host, "_set", broken)
+    message = run(devices=WISH)["msg"]
+    assert "the card does not answer" in message
+    assert "What of it is written cannot be read" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "refused"),
+    [
+        (["SEPARATED_HOST(0)"] * 3, None, False),
+        (["EMBEDDED_CPU(1)"] * 3, ["DISABLED(1)"] * 3, False),
+        (["EMBEDDED_CPU(1)"] * 3, ["ENABLED(0)"] * 3, True),
+        # It is a NIC until the next start, or from then on.
+        (["EMBEDDED_CPU(1)"] * 3, ["ENABLED(0)", "DISABLED(1)", "ENABLED(0)"], True),
+        (["EMBEDDED_CPU(1)"] * 3, ["ENABLED(0)", "ENABLED(0)", "DISABLED(1)"], True),
+        (["SEPARATED_HOST(0)"] * 2 + ["EMBEDDED_CPU(1)"], ["ENABLED(0)"] * 3, True),
+    ],
+)
+def test_a_bluefield(
+    tmp_path: Path,
+    run: Runner,
+    model: list[str],
+    engine: list[str] | None,
+    refused: bool,
+) -> None:
+    host = Hypervisor(tmp_path / "bluefield", device="0xa2dc")
+    host.columns["INTERNAL_CPU_MODEL"] = model
+    if engine:
+        host.columns["INTERNAL_CPU_OFFLOAD_ENGINE"] = engine
+    answer = run._replace(host=host)(devices=WISH)
+    assert answer.get("failed", False) is refused
+    if refused:
+        assert "DPU mode (INTERNAL_CPU_OFFLOAD_ENGINE ENABLED(0))" in answer["msg"]
+        assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("0000:3c:00.0", "there is no PCI device 0000:3c:00.0 on this host"),
+        ("p0", "there is no PCI device p0 on this host"),
+        ("0000:01:00.0", "is no NVIDIA (Mellanox) card: its vendor is 0x8086"),
+        ("0000:3b:00.2", "0000:3b:00.2 is a VF, not a PF"),
+    ],
+)
+def test_what_is_no_card(host: Hypervisor, run: Runner, address: str, message: str) -> None:
+    host.add_function("0000:01:00.0")
+    host.add_function("0000:3b:00.2", vendor="0x15b3", device="0x1018")
+    Path(host.path(f"{DEVICES}/0000:3b:00.2/physfn")).symlink_to(f"../{PF0}")
+    wish = {"address": address, "settings": {"SRIOV_EN": True}}
+    answer = run(devices=[*WISH, wish])
+    assert message in answer["msg"]
+    assert host.calls == []
+
+
+def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_mlx_config.os, "geteuid", lambda: 1000)
+    assert "set become" in run(devices=WISH)["msg"]
+
+
+def test_an_address_may_be_in_capitals(host: Hypervisor, run: Runner) -> None:
+    answer = run(devices=[{**WISH[0], "address": PF0.upper()}])
+    assert answer["devices"][0]["address"] == PF0
+
+
+def test_the_arguments_are_checked(run: Runner) -> None:
+    assert "missing required arguments: devices" in run()["msg"]
+    assert "settings" in run(devices=[{"address": PF0}])["msg"]
+    assert "value of tool must be one of" in run(devices=WISH, tool="ethtool")["msg"]
