@@ -18,7 +18,7 @@ options:
   _input:
     description:
       - For each guest NIC C(node), C(nic), C(host), C(pci_address), C(pf), C(vf_index), C(mac),
-        C(vlan), C(mtu), C(driver) and C(numa_node). The last three may be null.
+        C(vlan), C(vlan_mode), C(mtu), C(driver) and C(numa_node). The last three may be null.
       - Other keys are left out.
     type: list
     elements: dict

@@ -24,9 +24,9 @@ description:
     C(sriov_max_vfs), which is the sum of the C(max_vfs) of its PFs.
   - C(sriov_pfs) lists the PFs that are offered for virtual functions, each with C(name), C(mac),
     C(max_vfs), C(nic_model), C(product), C(capacity) in bit/s, C(link_roles), and C(leaf), which
-    is the C(host) and the C(port) of the switch at the other end of the cable. What the model
-    leaves open is null. So is the NIC model C(Intel200), whose number is zero and cannot be told
-    from unset.
+    is the C(host) and the C(port) of the switch at the other end of the cable, and the C(domain) of
+    all switches that cables join with it. What the model leaves open is null. So is the NIC model
+    C(Intel200), whose number is zero and cannot be told from unset.
   - The groups are C(hypervisors), C(mellanox) for hosts that offer a PF of a Mellanox or NVIDIA
     NIC, one for each role such as C(role_hypervisor), and one for each leaf such as
     C(leaf_xleaf0). Characters that the name of a group cannot have become underscores.
@@ -62,7 +62,10 @@ options:
     type: bool
     default: true
   link_roles:
-    description: A PF is offered for virtual functions if its port has one of these link roles.
+    description:
+      - A PF is offered for virtual functions if its port has one of these link roles.
+      - A cable between switches joins them to one domain if each of its ports has one of these link
+        roles, or none at all.
     type: list
     elements: str
     default: [XpLink]

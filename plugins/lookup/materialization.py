@@ -20,6 +20,9 @@ description:
     is taken twice, a MAC address that is missing, zero, multicast, that of a PF, or not the same in
     all places that give it, a VM that is allocated on another host than its endpoint, and a PF that
     also carries virtio links.
+  - Refused is also a port of a leaf that a PF is cabled to, where the waypoints of the link do not
+    carry the VLAN of the VF tagged, and a VLAN of a leaf that is that of two links. A leaf at
+    which the materialization has no waypoint at all is somebody else's to set up, and is allowed.
   - A PF is found by its MAC address, and by its name only where the materialization or the
     inventory gives no MAC address.
   - Names become ids of QEMU devices and libvirt aliases later. A NIC has at most 15 of the
@@ -75,6 +78,36 @@ _raw:
             vlan: 100
             mtu: 1500
             addresses: [10.0.1.1/24]
+    leafs:
+      description:
+        - The VLANs that each port of a leaf must carry, tagged, for the VFs, sorted by leaf and
+          port. A leaf without waypoint is here too.
+        - Without it are PFs that the inventory gives no leaf.
+      type: list
+      elements: dict
+      contains:
+        leaf:
+          description: Name of the leaf.
+          type: str
+        port:
+          description: Name of its port, null where the facility's model gives none.
+          type: str
+        host:
+          description: The host that is cabled to the port.
+          type: str
+        pf:
+          description: The name of its PF.
+          type: str
+        vlans:
+          description: VLAN ids, sorted.
+          type: list
+          elements: int
+      sample:
+        - leaf: xleaf0
+          port: swp1
+          host: x0
+          pf: ens1f0
+          vlans: [100, 200]
 """
 
 import os

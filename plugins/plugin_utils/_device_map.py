@@ -20,6 +20,9 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import Input
 VERSION = 1
 """Of the document; a change that breaks its readers raises it."""
 
+VLAN_MODES = ("vst", "trunk")
+"""Who tags the frames: the NIC, or the guest."""
+
 Device = t.Mapping[str, t.Any]
 
 _PCI_ADDRESS = re.compile(
@@ -31,16 +34,12 @@ def device_map(entries: t.Iterable[Device], mzid: str) -> dict[str, t.Any]:
     """Return the device map of a materialization.
 
     :param entries: for each guest NIC ``node``, ``nic``, ``host``, ``pci_address``, ``pf``,
-        ``vf_index``, ``mac``, ``vlan``, ``mtu``, ``driver`` and ``numa_node``; the last three may
-        be None, other keys are left out
+        ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver`` and ``numa_node``; the
+        last three may be None, other keys are left out
     :param mzid: id of the materialization
     :raises InputError: an entry lacks a value or has a wrong one, or two entries have one VF or NIC
     """
-    parts = mzid.split(".")
-    if len(parts) != 3:
-        raise InputError(f"materialization id {_names.quoted(mzid)} must be rid.eid.pid")
-    for part in parts:
-        _names.MZID_PART.check(part, f"materialization id {_names.quoted(mzid)}: part")
+    _names.mzid_parts(mzid)
     devices = sorted(map(_device, entries), key=lambda device: (device["node"], device["nic"]))
     for keys in (("host", "pci_address"), ("node", "nic")):
         seen = collections.Counter(tuple(device[key] for key in keys) for device in devices)
@@ -62,11 +61,19 @@ def _device(entry: Device) -> dict[str, t.Any]:
         "vf_index": _integer(entry, "vf_index", range(65536), what),
         "mac": _names.mac(_string(entry, "mac"), f"{what} mac"),
         "vlan": _integer(entry, "vlan", range(1, 4095), what),
+        "vlan_mode": _vlan_mode(entry, what),
         "mtu": _integer(entry, "mtu", range(68, 65536), what, none=True),
         "driver": _names.text(entry.get("driver") or "", f"{what} driver") or None,
         "numa_node": _integer(entry, "numa_node", range(65536), what, none=True),
     }
     return device | {"qemu_args": qemu_args([device]), "libvirt_xml": libvirt_xml(device)}
+
+
+def _vlan_mode(entry: Device, what: str) -> str:
+    value = _string(entry, "vlan_mode")
+    if value not in VLAN_MODES:
+        raise InputError(f"{what} vlan_mode {_names.quoted(value)} must be vst or trunk")
+    return value
 
 
 def _string(device: Device, key: str) -> str:
@@ -105,7 +112,13 @@ def qemu_args(devices: t.Iterable[Device]) -> list[str]:
     arguments = []
     for device in devices:
         nic = _names.NIC.check(_string(device, "nic"), "nic")
-        arguments += ["-device", f"vfio-pci,host={_pci_address(device).group()},id={nic}"]
+        address = _pci_address(device)
+        # QEMU's host= takes domains of 16 bits.
+        if len(address["domain"]) == 4:
+            where = f"host={address.group()}"
+        else:
+            where = f"sysfsdev=/sys/bus/pci/devices/{address.group()}"
+        arguments += ["-device", f"vfio-pci,{where},id={nic}"]
     return arguments
 
 

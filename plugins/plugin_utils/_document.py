@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the bytes of a file to a facility or a materialization, whatever its encoding. PRIVATE."""
+"""From the bytes of a file to the document in it, whatever its encoding. PRIVATE."""
 
 from __future__ import annotations
 
@@ -57,6 +57,10 @@ def _fits_facility(message: t.Any) -> bool:
     return names.isprintable() and any(resource.id for resource in message.resources)
 
 
+def _fits_experiment(message: t.Any) -> bool:
+    return message.id.isprintable() and any(node.id for node in message.nodes)
+
+
 def _fits_materialization(message: t.Any) -> bool:
     ids = message.rid + message.eid + message.pid
     return ids.isprintable() and ids != ""
@@ -75,6 +79,13 @@ MATERIALIZATION = Kind(
     response="GetMaterializationResponse",
     wrapper="materialization",
     fits=_fits_materialization,
+)
+EXPERIMENT = Kind(
+    title="model of an experiment (xir.Network)",
+    message="Network",
+    response="XpNetModel",
+    wrapper="model",
+    fits=_fits_experiment,
 )
 
 
@@ -126,7 +137,7 @@ def decode(data: bytes, kind: Kind) -> t.Any:
     """Decode the content of a file; see ``load``."""
     errors: dict[str, InputError] = {}
     # The facility first: its shape tells more.
-    for candidate in (FACILITY, MATERIALIZATION):
+    for candidate in (FACILITY, MATERIALIZATION, EXPERIMENT):
         try:
             message = _decode_as(data, candidate)
         except InputError as error:

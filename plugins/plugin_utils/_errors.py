@@ -12,3 +12,10 @@ class InputError(Exception):
 
     The message stands alone: it names the file or element, what is wrong with it, and the remedy.
     """
+
+
+def refusal(what: str, problems: list[str]) -> InputError:
+    """Return the error that refuses ``what`` for all of ``problems``."""
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    listed = "".join(f"\n- {problem}" for problem in problems)
+    return InputError(f"{what} is refused, {count}:{listed}")

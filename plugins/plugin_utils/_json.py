@@ -25,7 +25,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _schema
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
-_BITS = {"uint32": 32, "uint64": 64}
+_BITS = {"int32": 31, "uint32": 32, "uint64": 64}
 
 
 class _Mismatch(Exception):
@@ -137,6 +137,8 @@ def _value(type_name: str, value: t.Any) -> t.Any:
         return _integer(value, _BITS[type_name])
     if type_name == "string":
         return _string(value)
+    if type_name == "bool":
+        return _boolean(value)
     if type_name in _schema.ENUMS:
         if isinstance(value, str) and not value.isdecimal():
             return _enum_numbers(type_name).get(normalize(value))
@@ -151,6 +153,12 @@ def _string(value: t.Any) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise _Mismatch("must be valid Unicode") from None
+    return value
+
+
+def _boolean(value: t.Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Mismatch("must be true or false")
     return value
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _leafs, _names
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, refusal
 
 _T = t.TypeVar("_T")
 
@@ -29,7 +29,8 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
     :param pfs: the ``sriov_pfs`` of every host that may be touched
     :returns: ``mzid``, and ``hosts``: for each host with a VF the list of its VFs, sorted by PF and
         index. A VF has ``node``, ``nic``, ``link``, ``pf`` (``name`` and ``mac``), ``vf_index``,
-        ``mac``, ``vlan``, ``mtu`` in bytes or None, and ``addresses``
+        ``mac``, ``vlan``, ``mtu`` in bytes or None, and ``addresses``. ``leafs``: see
+        ``_leafs.ports``
     :raises InputError: lists everything that is wrong
     """
     for host, offered in pfs.items():
@@ -39,9 +40,7 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
     reader = _Reader(materialization, pfs)
     result = reader.read()
     if reader.problems:
-        count = f"{len(reader.problems)} problem{'' if len(reader.problems) == 1 else 's'}"
-        listed = "".join(f"\n- {problem}" for problem in reader.problems)
-        raise InputError(f"materialization {result['mzid']} is refused, {count}:{listed}")
+        raise refusal(f"materialization {result['mzid']}", reader.problems)
     return result
 
 
@@ -52,6 +51,7 @@ class _Reader:
         self.problems: list[str] = []
         self._materialization = materialization
         self._pfs = pfs
+        self._uplinks: list[_leafs.Uplink] = []
         self._allocations: dict[str, list[t.Any]] = collections.defaultdict(list)
         for vm in materialization.vms:
             self._allocations[vm.vm_alloc.node].append(vm.vm_alloc)
@@ -70,10 +70,15 @@ class _Reader:
         ]
         self._refuse_repeated(found)
         self._refuse_virtio(found)
+        self.problems += _leafs.problems(self._uplinks, [s for _link, s in self._segments()])
         hosts = collections.defaultdict(list)
         for host, vf in sorted(found, key=_order):
             hosts[host].append(vf)
-        return {"mzid": ".".join(part or "?" for part in ids), "hosts": dict(hosts)}
+        return {
+            "mzid": ".".join(part or "?" for part in ids),
+            "hosts": dict(hosts),
+            "leafs": _leafs.ports(self._uplinks),
+        }
 
     def _checked(self, check: t.Callable[..., _T], *arguments: t.Any) -> _T | None:
         try:
@@ -97,6 +102,19 @@ class _Reader:
                 f"{what} VF {vf.parent.vf_index}, but {_label(endpoint.host, pf)} has only VFs 0"
                 f" to {pf['max_vfs'] - 1}"
             )
+        if pf and (leaf := pf.get("leaf")):
+            self._uplinks.append(
+                _leafs.Uplink(
+                    what=what,
+                    host=endpoint.host,
+                    pf=pf["name"],
+                    leaf=leaf["host"],
+                    port=leaf["port"],
+                    link=link,
+                    segment=segment,
+                    vlan=vf.vid,
+                )
+            )
         for allocation in self._allocations.get(endpoint.node, ()):
             if allocation.resource and allocation.resource != endpoint.host:
                 self.problems.append(
@@ -117,7 +135,7 @@ class _Reader:
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
             "nic": self._checked(_names.NIC.check, vf.virtif.name, f"{what} NIC"),
-            "link": self._checked(_names.text, link, f"{what} link"),
+            "link": self._checked(_names.link, link, f"{what} link"),
             "pf": {"name": pf["name"], "mac": pf["mac"]} if pf else None,
             "vf_index": vf.parent.vf_index,
             "mac": self._mac(endpoint, what),

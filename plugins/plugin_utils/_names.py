@@ -24,6 +24,9 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import Input
 TEXT_LIMIT = 255
 """Longest text that is taken over, in characters."""
 
+LINK_LIMIT = 65535
+"""Longest name of a link, in characters: mergexp makes it of the names of all its members."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -59,16 +62,35 @@ def quoted(value: str) -> str:
     return repr(value if len(value) <= 60 else value[:60] + "...")
 
 
-def text(value: str, what: str) -> str:
+def text(value: str, what: str, *, limit: int = TEXT_LIMIT) -> str:
     """Return ``value``.
 
-    :raises InputError: it is not printable or longer than ``TEXT_LIMIT``
+    :raises InputError: it is not printable or longer than ``limit``
     """
-    if len(value) > TEXT_LIMIT or not value.isprintable():
+    if len(value) > limit or not value.isprintable():
         raise InputError(
-            f"{what} {quoted(value)} must be printable and have at most {TEXT_LIMIT} characters"
+            f"{what} {quoted(value)} must be printable and have at most {limit} characters"
         )
     return value
+
+
+def link(value: str, what: str) -> str:
+    """Return ``value``.
+
+    :raises InputError: it is not printable or longer than ``LINK_LIMIT``
+    """
+    return text(value, what, limit=LINK_LIMIT)
+
+
+def mzid_parts(value: str) -> list[str]:
+    """Return the parts of a materialization's id: rid, eid and pid.
+
+    :raises InputError: it is not such an id
+    """
+    parts = value.split(".")
+    if len(parts) != 3:
+        raise InputError(f"materialization id {quoted(value)} must be rid.eid.pid")
+    return [MZID_PART.check(p, f"materialization id {quoted(value)}: part") for p in parts]
 
 
 def address(value: str, what: str) -> str:

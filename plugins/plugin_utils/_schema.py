@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The part of MergeTB's protocol buffers that the collection reads. PRIVATE to the collection.
+"""The part of MergeTB's protocol buffers that the collection uses. PRIVATE to the collection.
 
 The tables hold the fields that are used and no more; on the wire every other field is skipped.
 Names, numbers and types are those of the descriptor in the PyPI package mergexp (package xir) and
@@ -65,18 +65,57 @@ MESSAGES: dict[str, dict[str, str]] = {
     "SRIOV_PF": {"MaxVFs": "1 uint32"},
     "SRIOV_VF": {"VfIndex": "1 uint32"},
     "Breakout": {"index": "1 uint32", "radix": "2 uint32"},
-    "Ref": {"element": "1 string", "facility": "4 string"},
+    "Ref": {"element": "1 string", "index": "2 uint32", "facility": "4 string"},
     "Cable": {"id": "1 string", "ends": "4 repeated End"},
     "End": {"connectors": "1 repeated Connector"},
     "Connector": {"index": "2 uint32", "Port": "6 Ref", "breakout": "7 Breakout"},
-    "ResourceAllocation": {"resource": "1 string", "node": "4 string", "NICs": "7 NICsAllocation"},
+    "ResourceAllocation": {
+        "resource": "1 string",
+        "facility": "2 string",
+        "mzid": "3 string",
+        "node": "4 string",
+        "NICs": "7 NICsAllocation",
+        "virtual": "11 bool",
+    },
     "NICsAllocation": {"alloc": "1 map uint32 NICAllocation"},
     "NICAllocation": {"alloc": "1 map uint32 PortAllocation"},
-    "PortAllocation": {"name": "1 string", "mac": "2 string"},
-    "XirLink": {"id": "1 string"},
+    "PortAllocation": {
+        "name": "1 string",
+        "mac": "2 string",
+        "capacity": "3 uint64",
+        "VfName": "4 string",
+        "VfAlloc": "5 bool",
+    },
+    "Network": {"id": "1 string", "nodes": "2 repeated Node", "links": "3 repeated XirLink"},
+    "Node": {
+        "id": "1 string",
+        "sockets": "2 repeated Socket",
+        "metal": "7 BoolConstraint",
+        "host": "14 StringConstraint",
+    },
+    "Socket": {"index": "1 int32", "addrs": "2 repeated string", "port": "4 PortSpec"},
+    "PortSpec": {
+        "capacity": "2 Uint64Constraint",
+        "model": "5 NICModelConstraint",
+        "SriovVF": "7 BoolConstraint",
+    },
+    "XirLink": {
+        "id": "1 string",
+        "latency": "2 Uint64Constraint",
+        "capacity": "3 Uint64Constraint",
+        "loss": "4 FloatConstraint",
+        "endpoints": "5 repeated XirEndpoint",
+    },
+    "XirEndpoint": {"socket": "2 Ref"},
+    "BoolConstraint": {"op": "1 Operator", "value": "2 bool"},
+    "StringConstraint": {"op": "1 Operator", "value": "2 string"},
+    "Uint64Constraint": {"op": "1 Operator", "value": "2 uint64"},
+    "NICModelConstraint": {"op": "1 Operator", "value": "2 NICModel"},
+    "FloatConstraint": {"op": "1 Operator"},
     # portal.v1
     "GetFacilityResponse": {"model": "2 Facility"},
     "GetMaterializationResponse": {"materialization": "1 Materialization"},
+    "XpNetModel": {"model": "2 Network"},
     "Materialization": {
         "rid": "1 string",
         "eid": "2 string",
@@ -91,18 +130,23 @@ MESSAGES: dict[str, dict[str, str]] = {
         "endpoints": "1 repeated Endpoint",
         "waypoints": "2 repeated Waypoint",
         "vid": "3 uint32",
+        "vni": "4 uint32",
     },
     "Endpoint": {
+        "facility": "1 string",
         "host": "2 string",
         "node": "3 string",
         "mac": "5 string",
         "vlan": "7 oneof interface VLANInterface",
         "mtu": "10 uint32",
+        "virtual": "11 bool",
         "vf": "12 oneof interface VFInterface",
         "trunk": "13 oneof interface VLANTrunkPort",
     },
     "Waypoint": {
+        "facility": "1 string",
         "host": "2 string",
+        "bridge": "3 BridgeMember",
         "access": "4 oneof interface VLANAccessPort",
         "trunk": "5 oneof interface VLANTrunkPort",
         "tap": "6 oneof interface VLANTapPort",
@@ -113,12 +157,22 @@ MESSAGES: dict[str, dict[str, str]] = {
         "vid": "3 uint32",
         "addrs": "4 repeated string",
     },
-    "VirtualFunction": {"pf": "2 PhysicalInterface", "vf_index": "3 uint32", "mac": "4 string"},
+    "VirtualFunction": {
+        "name": "1 string",
+        "pf": "2 PhysicalInterface",
+        "vf_index": "3 uint32",
+        "mac": "4 string",
+    },
     "PhysicalInterface": {"name": "1 string", "mac": "2 string"},
     "VLANInterface": {"parent": "3 PhysicalInterface"},
-    "VLANTrunkPort": {"port": "1 PhysicalInterface"},
+    "VLANTrunkPort": {"port": "1 PhysicalInterface", "vids": "2 repeated uint32"},
     "VLANAccessPort": {"port": "1 PhysicalInterface"},
     "VLANTapPort": {"node": "1 string"},
+    "BridgeMember": {
+        "untagged": "2 repeated uint32",
+        "tagged": "3 repeated uint32",
+        "pvid": "4 uint32",
+    },
 }
 
 # Where MergeTB puts the enum's name in front of a value's (Role_unknown), it is left out here.
@@ -138,6 +192,7 @@ ENUMS: dict[str, dict[int, str]] = {
             " Physim".split()
         )
     ),
+    "Operator": dict(enumerate("Op_Undefined LT LE GT GE EQ NE".split())),
     "LinkRole": dict(
         enumerate(
             "Unspecified InfraLink XpLink Tor EmuLink MgmtLink GatewayLink SimLink HarborEndpoint"
@@ -165,7 +220,9 @@ ENUMS: dict[str, dict[int, str]] = {
     },
 }
 
-_SCALARS = {"string": "TYPE_STRING", "uint32": "TYPE_UINT32", "uint64": "TYPE_UINT64"}
+_SCALARS = {
+    name: f"TYPE_{name.upper()}" for name in ("bool", "int32", "string", "uint32", "uint64")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +267,11 @@ def parse(message: str, data: bytes) -> t.Any:
 def build(message: str, values: dict[str, t.Any]) -> t.Any:
     """Return a message from the values of its fields, with dictionaries for messages."""
     return json_format.ParseDict(values, _classes()[message]())
+
+
+def dump(message: t.Any) -> dict[str, t.Any]:
+    """Return a message as protojson has it, with dictionaries for messages."""
+    return json_format.MessageToDict(message)
 
 
 @functools.cache

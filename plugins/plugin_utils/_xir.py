@@ -15,7 +15,10 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names, _sche
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
 _SWITCH_ROLES = frozenset(
-    {"XpSwitch", "InfraSwitch", "MgmtSwitch", "EmuSwitch", "PoESwitch", "Leaf", "Stem"}
+    {
+        *("XpSwitch", "InfraSwitch", "MgmtSwitch", "EmuSwitch", "PoESwitch"),
+        *("Leaf", "Stem", "Fabric", "Spine"),
+    }
 )
 _MELLANOX = re.compile("mellanox|nvidia|connectx|bluefield", re.IGNORECASE)
 
@@ -53,8 +56,8 @@ def inventory(
         if count > 1:
             raise InputError(f"{count} resources have the id {_names.quoted(name)}; rename them")
 
-    cabling = _Cabling(facility)
     offered = frozenset(link_roles)
+    cabling = _Cabling(facility, offered)
     resources = [r for r in facility.resources if not hypervisors_only or _is_hypervisor(r)]
     hosts = [_host(resource, facility, cabling, offered) for resource in resources]
     _refuse_shared_macs(hosts, resources, offered)
@@ -181,8 +184,9 @@ class _Cabling:
     references count is not documented, so they are not used.
     """
 
-    def __init__(self, facility: t.Any) -> None:
+    def __init__(self, facility: t.Any, link_roles: frozenset[str]) -> None:
         self._facility = facility
+        self._link_roles = link_roles
         self._ends: dict[str, list[_End]] = {}
         for resource in facility.resources:
             for _nic, port, _element in _ports(resource):
@@ -191,7 +195,10 @@ class _Cabling:
         self._unpaired: list[str] = []
 
     def leaf(self, near: _End, element: str) -> dict[str, str | None] | None:
-        """Return ``host`` and ``port`` of the switch at the other end; None where none is known.
+        """Return the switch at the other end; None where none is known.
+
+        It is told by ``host`` and ``port``; ``domain`` is the same for all switches that cables
+        join.
 
         :param element: name of the near end in a message
         """
@@ -208,6 +215,9 @@ class _Cabling:
         return {
             "host": _names.text(far[0].resource.id, f"port {element}: leaf"),
             "port": _names.text(far[0].port.name, f"port {element}: port of the leaf") or None,
+            "domain": _names.text(
+                self._domains[far[0].resource.id], f"port {element}: domain of the leaf"
+            ),
         }
 
     def _same_lane(self, near: _End, far: list[_End]) -> list[_End]:
@@ -236,6 +246,26 @@ class _Cabling:
     @functools.cached_property
     def _cables(self) -> dict[str, t.Any]:
         return {cable.id: cable for cable in self._facility.cables}
+
+    @functools.cached_property
+    def _domains(self) -> dict[str, str]:
+        """The domain of each switch: the first name of all that cables join it with.
+
+        A cable joins switches if each of its ports has one of the link roles, or none at all: the
+        switches of an experiment network often have a port in the management network too.
+        """
+        domains = {r.id: r.id for r in self._facility.resources if _is_switch(r)}
+        for ends in self._ends.values():
+            if all(end.resource.id in domains and self._joins(end.port) for end in ends):
+                joined = {domains[end.resource.id] for end in ends}
+                if len(joined) > 1:
+                    first = min(joined)
+                    domains |= {name: first for name in domains if domains[name] in joined}
+        return domains
+
+    def _joins(self, port: t.Any) -> bool:
+        roles = _link_roles(port)
+        return not roles or not self._link_roles.isdisjoint(roles)
 
     def warnings(self) -> list[str]:
         """Return what is odd about the cables of the ports that were asked for so far."""

@@ -20,7 +20,13 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 COLLECTION = "mergetb.sriov"
 FACILITY = "inventories/phobos/phobos.xir"
-DOCUMENTED = {"modules": "module", "inventory": "inventory", "lookup": "lookup", "filter": "filter"}
+DOCUMENTED = {
+    "modules": "module",
+    "inventory": "inventory",
+    "lookup": "lookup",
+    "filter": "filter",
+    "callback": "callback",
+}
 
 
 def run(*command: str | Path, **options: str | Path | dict[str, str]) -> str:

@@ -12,6 +12,7 @@ import typing as t
 import warnings
 
 import betterproto
+import mergexp
 from ansible_collections.mergetb.sriov.tests.tools import make_phobos
 from google.protobuf import json_format
 from mergetbapi import xir
@@ -52,6 +53,46 @@ def endpoint(
 def segment(materialization: portal.Materialization, link: int = 0) -> portal.LinkSegment:
     """Return the segment of a link of the example experiment."""
     return materialization.links[link].realization.segments[1]
+
+
+def hello() -> mergexp.Network:
+    """Return an experiment of VFs as an experimenter writes it: a LAN of three and a link."""
+    network = mergexp.Network("hello")
+    alpha, beta, gamma = (network.node(name) for name in ("alpha", "beta", "gamma"))
+
+    def socket(node: mergexp.Node, *constraints: t.Any) -> mergexp.Socket:
+        return node.socket(mergexp.port.vf == True, *constraints)  # noqa: E712
+
+    network.connect_sockets([socket(node) for node in (alpha, beta, gamma)])
+    fast = mergexp.port.capacity == mergexp.mbps(600)
+    link = network.connect_sockets([socket(alpha, fast), socket(beta, fast)])
+    link[alpha].socket.addrs = mergexp.ip4("10.0.1.1/24")
+    link[beta].socket.addrs = mergexp.ip4("10.0.1.2/24")
+    return network
+
+
+def network_encodings(network: mergexp.Network) -> dict[str, bytes]:
+    """Return an experiment as mergexp saves it, and as the bindings and Go write it."""
+    message = network.xir()
+    wire = message.SerializeToString()
+    binding = xir.Network().parse(wire)
+    texts = {
+        "mergexp's save_xir": base64.b64encode(wire).decode(),
+        "mergexp's save_json": json_format.MessageToJson(message),
+        "protojson with enum numbers": json_format.MessageToJson(
+            message, use_integers_for_enums=True
+        ),
+        "protojson with default values": json_format.MessageToJson(
+            message, always_print_fields_with_no_presence=True
+        ),
+        "JSON of the bindings": binding.to_json(),
+        "JSON of the bindings, snake case": json.dumps(
+            binding.to_dict(casing=betterproto.Casing.SNAKE)
+        ),
+        "JSON of the portal's model": portal.XpNetModel(model=binding).to_json(),
+    }
+    binaries = {"wire": wire, "wire of the portal's model": bytes(portal.XpNetModel(model=binding))}
+    return binaries | {name: text.encode() for name, text in texts.items()}
 
 
 def before_2025(facility: xir.Facility) -> xir.Facility:

@@ -87,7 +87,8 @@ def test_hosts_and_groups() -> None:
     variables = inventory.hosts["x0"].vars
     assert variables["ansible_host"] == "172.29.0.16"
     assert variables["sriov_max_vfs"] == 14
-    assert variables["sriov_pfs"][1]["leaf"] == {"host": "xleaf1", "port": "swp1"}
+    leaf = {"host": "xleaf1", "port": "swp1", "domain": "xleaf1"}
+    assert variables["sriov_pfs"][1]["leaf"] == leaf
 
 
 def test_names_of_groups_are_sanitized(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

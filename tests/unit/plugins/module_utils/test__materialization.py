@@ -80,7 +80,7 @@ def test_a_vf_is_claimed_and_its_baseline_recorded(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     machine.alter_vf("ens1f0", 0, vlan=7, max_tx_rate=10)
 
-    other = entry()._replace(vf=1)
+    other = entry(vlan=300)._replace(vf=1)
 
     during, after = carry_out(machine, [CLAIM], {"other": [other]})
 
@@ -224,12 +224,16 @@ def test_a_held_vf_that_is_gone_needs_nothing(machine: Machine) -> None:
         ({"mac": "03:00:00:00:00:01"}, "is a multicast address"),
         ({"mtu": 1501}, "its MTU 1501 is larger than the 1500 of PF ens1f0: raise the MTU"),
         ({"vf": 1}, "VF 1 of PF ens1f0 belongs to materialization two.hello.demo"),
+        (
+            {"vlan": 300},
+            "materialization two.hello.demo has VLAN 300 on PF ens1f0 for alpha.eth1: two exp",
+        ),
     ],
 )
 def test_what_stands_against_a_claim(
     machine: Machine, change: dict[str, t.Any], problem: str
 ) -> None:
-    ledger = {"two.hello.demo": [ledger_entry(vf=1)]}
+    ledger = {"two.hello.demo": [ledger_entry(vf=1, vlan=300)]}
 
     with pytest.raises(SriovError, match=f"^alpha.eth1: .*{problem}"):
         plan(machine, [CLAIM._replace(**change)], ledger)

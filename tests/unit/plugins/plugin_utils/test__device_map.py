@@ -26,6 +26,7 @@ def entry(**changes: t.Any) -> dict[str, t.Any]:
         "vf_index": 2,
         "mac": "02:72:00:00:00:01",
         "vlan": 100,
+        "vlan_mode": "vst",
         "mtu": 1500,
         "driver": "vfio-pci",
         "numa_node": 0,
@@ -100,6 +101,8 @@ def test_devices_are_sorted() -> None:
         {"vlan": 0},
         {"vlan": 4095},
         {"vlan": None},
+        {"vlan_mode": "access"},
+        {"vlan_mode": None},
         {"mtu": 0},
         {"driver": "a\nb"},
         {"numa_node": -1},
@@ -166,6 +169,10 @@ def test_libvirt_xml() -> None:
     assert _device_map.libvirt_xml(entry()) == HOSTDEV
 
 
+NICS = ["eth1", "E", "abcdefghij-_123"]
+"""Names from the shortest to the longest."""
+
+
 @pytest.mark.skipif(not shutil.which("virt-xml-validate"), reason="needs Debian's libvirt-clients")
 @pytest.mark.parametrize("pci_address", ["0000:01:10.4", "10000:e1:1f.7"])
 def test_libvirt_takes_the_xml(tmp_path: Path, pci_address: str) -> None:
@@ -174,7 +181,54 @@ def test_libvirt_takes_the_xml(tmp_path: Path, pci_address: str) -> None:
     ElementTree.SubElement(domain, "memory").text = "1024"
     ElementTree.SubElement(ElementTree.SubElement(domain, "os"), "type").text = "hvm"
     devices = ElementTree.SubElement(domain, "devices")
-    devices.append(ElementTree.fromstring(_device_map.libvirt_xml(entry(pci_address=pci_address))))
+    for nic in NICS:
+        xml = _device_map.libvirt_xml(entry(nic=nic, pci_address=pci_address))
+        devices.append(ElementTree.fromstring(xml))
     path = tmp_path / "domain.xml"
     ElementTree.ElementTree(domain).write(path)
     subprocess.run(["virt-xml-validate", path, "domain"], check=True)
+
+
+needs_qemu = pytest.mark.skipif(
+    not shutil.which("qemu-system-x86_64"), reason="needs Debian's qemu-system-x86"
+)
+
+
+def qemu(*arguments: str) -> str:
+    """Return the complaint of a QEMU without guest about its first device."""
+    done = subprocess.run(
+        ["qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-display", "none", "-S"]
+        + [*arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+@needs_qemu
+@pytest.mark.parametrize("nic", NICS)
+@pytest.mark.parametrize("address", ["ffff:ff:1f.7", "10000:e1:1f.7"])
+def test_qemu_takes_the_arguments(nic: str, address: str) -> None:
+    # No machine has these functions, so that QEMU gets as far as opening one and no further.
+    devices = [entry(nic=nic, pci_address=address), entry(nic="eth2", pci_address=address)]
+    complaint = qemu(*_device_map.qemu_args(devices))
+    assert f"/{address}: no such host device" in complaint
+    assert f"id={nic}: " in complaint
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("vfio-pci,host=ffff:ff:1f.8,id=eth1", "doesn't take value"),
+        ("vfio-pci,host=ffff:ff:1f.7,id=1eth", "expects an identifier"),
+        ("vfio-pci,host=ffff:ff:1f.7,id=eth1,vlan=5", "not found"),
+    ],
+)
+def test_qemu_tells_wrong_arguments_apart(argument: str, told: str) -> None:
+    complaint = qemu("-device", argument)
+    assert told in complaint
+    assert "no such host device" not in complaint

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._document import (
+    EXPERIMENT,
     FACILITY,
     MATERIALIZATION,
     Kind,
@@ -25,6 +26,7 @@ FACILITIES = models.facility_encodings(models.PHOBOS) | models.go_encodings(
     models.before_2025(models.PHOBOS)
 )
 MATERIALIZATIONS = models.materialization_encodings(models.EXPERIMENT)
+NETWORKS = models.network_encodings(models.hello())
 
 
 def load(tmp_path: Path, data: bytes, kind: Kind) -> object:
@@ -78,10 +80,33 @@ def test_facility_is_no_materialization(tmp_path: Path, encoding: str) -> None:
     assert "is a facility model (xir.Facility), but a materialization" in message
 
 
-def test_experiment_network_is_no_facility(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", NETWORKS)
+def test_experiment_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    network = load(tmp_path, NETWORKS[encoding], EXPERIMENT)
+    assert (network.id, [node.id for node in network.nodes]) == (
+        "hello",
+        ["alpha", "beta", "gamma"],
+    )
+
+
+@pytest.mark.parametrize("encoding", NETWORKS)
+@pytest.mark.parametrize("kind", [FACILITY, MATERIALIZATION])
+def test_experiment_is_nothing_else(tmp_path: Path, encoding: str, kind: Kind) -> None:
+    message = refusal(tmp_path, NETWORKS[encoding], kind)
+    assert message == f"this is a {EXPERIMENT.title}, but a {kind.title} is needed"
+
+
+@pytest.mark.parametrize("data", [*FACILITIES.values(), *MATERIALIZATIONS.values()])
+def test_nothing_else_is_an_experiment(tmp_path: Path, data: bytes) -> None:
+    message = refusal(tmp_path, data, EXPERIMENT)
+    assert message.endswith(f", but a {EXPERIMENT.title} is needed")
+
+
+def test_experiment_without_sockets_is_no_facility(tmp_path: Path) -> None:
     network = xir.Network(id="hello", nodes=[xir.Node(id="alpha")], links=[xir.Link(id="lan0")])
-    assert "no facility model" in refusal(tmp_path, bytes(network), FACILITY)
-    assert "no facility model" in refusal(tmp_path, network.to_json().encode(), FACILITY)
+    assert "a facility model (xir.Facility) is needed" in refusal(
+        tmp_path, bytes(network), FACILITY
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,8 +150,8 @@ def test_file_that_is_too_large(tmp_path: Path) -> None:
 
 
 def decoded_or_refused(data: bytes) -> None:
-    """Decode ``data`` as both kinds; whatever else than InputError it raises fails the test."""
-    for kind in (FACILITY, MATERIALIZATION):
+    """Decode ``data`` as each kind; whatever else than InputError it raises fails the test."""
+    for kind in (FACILITY, MATERIALIZATION, EXPERIMENT):
         try:
             message = _document.decode(data, kind)
         except InputError as error:
@@ -144,7 +169,10 @@ def test_oneof_nested_in_itself(depth: int) -> None:
     )
 
 
-@given(st.sampled_from([*FACILITIES.values(), *MATERIALIZATIONS.values()]), st.data())
+@given(
+    st.sampled_from([*FACILITIES.values(), *MATERIALIZATIONS.values(), *NETWORKS.values()]),
+    st.data(),
+)
 def test_truncated_at_any_place(document: bytes, data: st.DataObject) -> None:
     decoded_or_refused(document[: data.draw(st.integers(0, len(document)))])
 

@@ -102,3 +102,16 @@ def test_value_that_does_not_fit(document: t.Any, place: str) -> None:
     with pytest.raises(InputError) as caught:
         _json.read("Facility", document)
     assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", [], {}])
+def test_boolean(value: t.Any) -> None:
+    assert _json.read("BoolConstraint", {"value": True}).value is True
+    with pytest.raises(InputError, match="^value must be true or false$"):
+        _json.read("BoolConstraint", {"value": value})
+
+
+def test_signed_integer() -> None:
+    assert _json.read("Socket", {"index": "2147483647"}).index == 2**31 - 1
+    with pytest.raises(InputError, match="^index must be an integer of 31 bits$"):
+        _json.read("Socket", {"index": -1})

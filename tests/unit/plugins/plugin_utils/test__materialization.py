@@ -95,7 +95,14 @@ def test_vfs_are_sorted_by_pf_and_index() -> None:
 
 def test_materialization_without_vf() -> None:
     materialization = portal.Materialization(rid="one", eid="hello", pid="demo")
-    assert vfs(materialization, {}) == {"mzid": "one.hello.demo", "hosts": {}}
+    assert vfs(materialization, {}) == {"mzid": "one.hello.demo", "hosts": {}, "leafs": []}
+
+
+def test_link_of_many_nodes() -> None:
+    materialization = models.experiment()
+    name = "~".join(f"node{number}.0" for number in range(1000))
+    materialization.links[0].realization.link.id = name
+    assert vfs(materialization)["hosts"]["x0"][0]["link"] == name
 
 
 def test_unset_mtu_and_addresses() -> None:
@@ -380,6 +387,42 @@ def test_materialization_id(part: str, value: str) -> None:
     setattr(materialization, part, value)
     [problem] = problems(materialization)
     assert problem.startswith(f"{part} '")
+
+
+def test_leafs() -> None:
+    cabled = {
+        host: [
+            pf | {"leaf": {"host": f"xleaf{index}", "port": f"swp{host[1]}"}}
+            for index, pf in enumerate(pfs)
+        ]
+        for host, pfs in PFS.items()
+    }
+    materialization = models.experiment()
+    for link in materialization.links:
+        link.realization.segments[1].waypoints = []
+    assert vfs(materialization, cabled)["leafs"] == [
+        {"leaf": "xleaf0", "port": "swp0", "host": "x0", "pf": "ens1f0", "vlans": [100, 200]},
+        {"leaf": "xleaf0", "port": "swp1", "host": "x1", "pf": "ens1f0", "vlans": [100, 200]},
+        {"leaf": "xleaf1", "port": "swp0", "host": "x0", "pf": "ens1f1", "vlans": [300]},
+        {"leaf": "xleaf1", "port": "swp1", "host": "x1", "pf": "ens1f1", "vlans": [300]},
+    ]
+    assert vfs(models.EXPERIMENT)["leafs"] == []
+    uncabled = {host: [pf | {"leaf": None} for pf in pfs] for host, pfs in PFS.items()}
+    assert vfs(models.EXPERIMENT, uncabled)["leafs"] == []
+
+
+def test_problems_of_leafs_are_in_the_list() -> None:
+    cabled = PFS | {"x0": [PFS["x0"][0] | {"leaf": {"host": "xleaf0", "port": "swp9"}}]}
+    materialization = models.experiment()
+    endpoint(materialization, 2).vf.parent.pf = endpoint(materialization, 0).vf.parent.pf
+    endpoint(materialization, 2).vf.parent.vf_index = 7
+    told = problems(materialization, cabled)
+    assert told[0] == "'alpha' 'eth3': VF 7, but PF ens1f0 on x0 has only VFs 0 to 6"
+    assert told[1:] == [
+        f"'alpha' 'eth{n}': PF ens1f0 of x0 is cabled to port swp9 of leaf xleaf0, where link"
+        f" 'lan{n - 1}' has no waypoint to carry VLAN {n}00"
+        for n in (1, 2, 3)
+    ]
 
 
 def test_all_problems_in_one_list() -> None:

@@ -97,6 +97,14 @@ def test_what_is_no_mac_of_an_interface(value: str) -> None:
         _names.mac(value, "the MAC")
 
 
+def test_link() -> None:
+    name = "~".join(f"node{number}.0" for number in range(1000))
+    assert _names.link(name, "link") == name
+    for wrong in ("a\nb", "x" * (_names.LINK_LIMIT + 1)):
+        with pytest.raises(InputError, match="must be printable and have at most 65535 characters"):
+            _names.link(wrong, "link")
+
+
 def test_address() -> None:
     assert _names.address("172.29.0.16/16", "address") == "172.29.0.16"
     assert _names.address("2001:DB8::1", "address") == "2001:db8::1"

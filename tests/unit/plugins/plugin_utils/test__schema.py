@@ -12,7 +12,7 @@ from mergetbapi.portal import v1 as portal
 from mergexp.pb import core_pb2
 
 # Both packages have messages of the same names; these are meant in portal.v1.
-PORTAL_AND_XIR = {"Link", "Endpoint"}
+PORTAL_AND_XIR = {"Link", "Endpoint", "BridgeMember"}
 
 
 def binding(message: str) -> type[betterproto.Message]:

@@ -66,7 +66,11 @@ def test_example_facility() -> None:
                     "product": "Intel 82576",
                     "capacity": 1_000_000_000,
                     "link_roles": ["XpLink"],
-                    "leaf": {"host": f"xleaf{index}", "port": "swp2"},
+                    "leaf": {
+                        "host": f"xleaf{index}",
+                        "port": "swp2",
+                        "domain": f"xleaf{index}",
+                    },
                 }
                 for index in range(2)
             ],
@@ -250,7 +254,7 @@ def test_hostile_text_comes_out_literally(text: str) -> None:
     host = hosts(facility)["x0"]
     pf = host["variables"]["sriov_pfs"][0]
     assert host["variables"]["xir_facility"] == pf["name"] == pf["product"] == text
-    assert pf["leaf"] == {"host": text, "port": text}
+    assert pf["leaf"] == {"host": text, "port": text, "domain": text}
     assert f"leaf_{text}" in host["groups"]
 
 
@@ -333,6 +337,75 @@ def test_mac_of_a_pf() -> None:
     assert pfs(facility)[0]["name"] is None
     port.mac = "04:72"
     assert refusal(facility) == "port x0 NIC 1 port 0: MAC '04:72' is not a MAC address"
+
+
+def join(facility: xir.Facility, *ends: tuple[str, int, list[xir.LinkRole]]) -> None:
+    """Put a cable between ports of switches, each of which has these link roles then."""
+    cable = "~".join(f"{switch}.{index}" for switch, index, _roles in ends)
+    facility.cables.append(xir.Cable(id=cable))
+    for switch, index, roles in ends:
+        port = models.resource(facility, switch).ni_cs[0].ports[index]
+        port.connector = xir.Ref(element=cable)
+        port.roles = roles
+
+
+def domains(facility: xir.Facility, **options: t.Any) -> list[str]:
+    """Return the leaf domains of the PFs of x0."""
+    return [pf["leaf"]["domain"] for pf in pfs(facility, **options)]
+
+
+XP, MGMT, INFRA = xir.LinkRole.XpLink, xir.LinkRole.MgmtLink, xir.LinkRole.InfraLink
+
+
+@pytest.mark.parametrize(
+    ("roles", "joined"),
+    [
+        (([XP], [XP]), True),
+        (([], []), True),
+        (([XP], []), True),
+        (([XP, MGMT], [XP]), True),
+        (([MGMT], [MGMT]), False),
+        (([XP], [MGMT]), False),
+        (([INFRA], [INFRA]), False),
+    ],
+)
+def test_cable_joins_leafs_to_a_domain(
+    roles: tuple[list[xir.LinkRole], list[xir.LinkRole]], joined: bool
+) -> None:
+    facility = models.phobos()
+    join(facility, ("xleaf0", 3, roles[0]), ("xleaf1", 3, roles[1]))
+    assert domains(facility) == (["xleaf0", "xleaf0"] if joined else ["xleaf0", "xleaf1"])
+
+
+def test_domain_of_other_link_roles() -> None:
+    facility = models.phobos()
+    join(facility, ("xleaf0", 3, [INFRA]), ("xleaf1", 3, [INFRA]))
+    assert domains(facility, link_roles=["XpLink", "InfraLink"]) == ["xleaf0"] * 2
+
+
+@pytest.mark.parametrize("role", ["Spine", "Fabric", "XpSwitch"])
+def test_domain_through_other_switches(role: str) -> None:
+    facility = models.phobos()
+    infra = models.resource(facility, "infra")
+    infra.id, infra.roles = "spine", [xir.Role[role]]
+    join(facility, ("spine", 6, [XP]), ("xleaf1", 3, [XP]))
+    assert domains(facility) == ["xleaf0", "spine"]
+    join(facility, ("xleaf0", 3, [XP]), ("spine", 7, [XP]))
+    assert domains(facility) == ["spine", "spine"]
+
+
+def test_domains_that_are_joined() -> None:
+    facility = models.phobos()
+    join(facility, ("xleaf0", 3, [XP]), ("mgmt", 6, [XP]))
+    assert domains(facility) == ["mgmt", "xleaf1"]
+    join(facility, ("mgmt", 7, [XP]), ("infra", 7, [XP]))
+    assert domains(facility) == ["infra", "xleaf1"]
+
+
+def test_host_joins_no_leafs() -> None:
+    facility = models.phobos()
+    join(facility, ("xleaf0", 3, [XP]), ("m0", 0, [XP]), ("xleaf1", 3, [XP]))
+    assert domains(facility) == ["xleaf0", "xleaf1"]
 
 
 def test_port_without_cable_has_no_leaf() -> None:

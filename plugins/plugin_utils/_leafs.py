@@ -1,0 +1,113 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The VLANs that the ports of leaf switches must carry for VFs. PRIVATE to the collection.
+
+A NIC sends every frame of a VF with the VLAN's tag and takes only such frames for it, so the port
+of the leaf must carry the VLAN tagged. A materialization says in its waypoints what it gives to
+which port; where it has no waypoint at a leaf, that leaf is somebody else's to set up.
+"""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
+
+
+class Uplink(t.NamedTuple):
+    """A guest's NIC and the port of the leaf that its PF is cabled to.
+
+    ``what`` names the NIC in messages; ``port`` is None where the facility's model does not name
+    it; ``link`` and ``segment`` are the materialization's.
+    """
+
+    what: str
+    host: str
+    pf: str
+    leaf: str
+    port: str | None
+    link: str
+    segment: t.Any
+    vlan: int
+
+
+def ports(uplinks: t.Iterable[Uplink]) -> list[dict[str, t.Any]]:
+    """Return for each port its ``leaf``, ``port``, ``host``, ``pf`` and ``vlans``, all sorted."""
+    vlans = collections.defaultdict(set)
+    for uplink in uplinks:
+        vlans[uplink.leaf, uplink.port or "", uplink.host, uplink.pf].add(uplink.vlan)
+    return [
+        {"leaf": leaf, "port": port or None, "host": host, "pf": pf, "vlans": sorted(carried)}
+        for (leaf, port, host, pf), carried in sorted(vlans.items())
+    ]
+
+
+def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> list[str]:
+    """Return where the waypoints of a materialization contradict what its VFs need.
+
+    :param segments: all of the materialization's
+    """
+    described = {
+        waypoint.host
+        for segment in segments
+        for waypoint in segment.waypoints
+        if _port(waypoint) is not None
+    }
+    return [
+        *(problem for uplink in uplinks for problem in _at_port(uplink, described)),
+        *_shared_vlans(uplinks),
+    ]
+
+
+def _port(waypoint: t.Any) -> str | None:
+    """Return the name of the port that a waypoint is about; None if it is about something else."""
+    kind = waypoint.WhichOneof("interface")
+    return getattr(waypoint, kind).port.name if kind in ("access", "trunk") else None
+
+
+def _at_port(uplink: Uplink, described: t.Container[str]) -> t.Iterator[str]:
+    if uplink.port is None or uplink.leaf not in described:
+        return
+    where = f"port {uplink.port} of leaf {uplink.leaf}"
+    waypoints = [
+        waypoint
+        for waypoint in uplink.segment.waypoints
+        if (waypoint.host, _port(waypoint)) == (uplink.leaf, uplink.port)
+    ]
+    if not waypoints:
+        yield (
+            f"{uplink.what} PF {uplink.pf} of {uplink.host} is cabled to {where}, where link"
+            f" {_names.quoted(uplink.link)} has no waypoint to carry VLAN {uplink.vlan}"
+        )
+    for waypoint in waypoints:
+        untagged = {*waypoint.bridge.untagged, waypoint.bridge.pvid}
+        if waypoint.WhichOneof("interface") == "access" or uplink.vlan in untagged:
+            yield (
+                f"{uplink.what} VLAN {uplink.vlan} must be tagged, but the waypoint at {where}"
+                " has it untagged"
+            )
+            continue
+        given = [list(vlans) for vlans in (waypoint.trunk.vids, waypoint.bridge.tagged) if vlans]
+        if not given or any(uplink.vlan not in vlans for vlans in given):
+            told = sorted({vlan for vlans in given for vlan in vlans} - {uplink.vlan})
+            yield (
+                f"{uplink.what} VLAN {uplink.vlan}, but the waypoint at {where} has"
+                f" {' and '.join(map(str, told)) or 'no VLAN'}"
+            )
+
+
+def _shared_vlans(uplinks: t.Iterable[Uplink]) -> t.Iterator[str]:
+    """Yield the VLANs of a leaf in which several networks would become one."""
+    networks: dict[tuple[str, int], dict[t.Any, str]] = collections.defaultdict(dict)
+    for uplink in uplinks:
+        vni = uplink.segment.vni
+        told = f"{_names.quoted(uplink.link)}{f' (VNI {vni})' if vni else ''}"
+        networks[uplink.leaf, uplink.vlan].setdefault(vni or uplink.link, told)
+    for (leaf, vlan), links in networks.items():
+        if len(links) > 1:
+            yield f"VLAN {vlan} of leaf {leaf} is that of {len(links)} links: " + ", ".join(
+                links.values()
+            )

@@ -1,0 +1,212 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The result document: how a run for a materialization ended, on the whole and per host. PRIVATE.
+
+docs/result.md describes the document.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _device_map
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+
+VERSION = 1
+"""Of the document; a change that breaks its readers raises it."""
+
+ACTIONS = {
+    f"mergetb.sriov.{action}": action for action in ("materialize", "dematerialize", "release")
+}
+"""What is done, by the role that does it."""
+
+EXIT_CODES = {"ok": 0, "failed": 2, "unreachable": 4, "refused": 10}
+"""By outcome. The first three are ansible-playbook's own, which uses no 10."""
+
+MODULE = "mergetb.sriov.materialization"
+FACT = "_sriov_materialization"
+"""The fact in which the role materialize keeps what the lookup has found."""
+
+
+class Run(t.NamedTuple):
+    """What is known of a run without its tasks; the times are UTC in ISO 8601.
+
+    ``mzid`` is the id that the run was called with, None where it was not called with one.
+    """
+
+    action: str
+    hosts: t.Sequence[str]
+    mzid: str | None
+    check_mode: bool
+    started: str
+    ended: str
+
+
+class Event(t.NamedTuple):
+    """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
+
+    ``host`` is None for a task that runs once for all hosts. ``is_module`` tells the module
+    materialization from other tasks, ``check_mode`` is the task's.
+    """
+
+    host: str | None
+    status: str
+    is_module: bool
+    check_mode: bool
+    result: t.Mapping[str, t.Any]
+
+    @property
+    def writes(self) -> bool:
+        """Whether the task may have changed the host."""
+        return self.is_module and not self.check_mode
+
+
+def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
+    """Return the result document of a run, of which ``events`` are in the order of time."""
+    judged = list(_judged(events))
+    hosts = {
+        name: _host([item for item in judged if item[0].host == name], check_mode=run.check_mode)
+        for name in sorted(run.hosts)
+    }
+    outcomes = {outcome for _event, outcome in judged}
+    messages = [
+        _message(event) for event, outcome in judged if event.host is None and outcome != "ok"
+    ]
+    if not hosts:
+        outcomes.add("refused")
+        messages.append("the inventory has no host that the play is for")
+    found = _found(events)
+    mzid = found.get("mzid") or run.mzid or None
+    given = _given(events, [name for name, host in hosts.items() if host["outcome"] == "ok"])
+    return {
+        "version": VERSION,
+        "mzid": mzid,
+        "action": run.action,
+        "outcome": next(
+            (it for it in ("failed", "unreachable", "refused") if it in outcomes), "ok"
+        ),
+        "message": "\n".join(messages) or None,
+        "check_mode": run.check_mode,
+        "started": run.started,
+        "ended": run.ended,
+        "hosts": hosts,
+        "devices": _devices(given, mzid),
+        "leafs": [leaf | {"guest_tagged": _guest_tagged(leaf, given)} for leaf in found["leafs"]],
+    }
+
+
+def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:
+    """Yield each event with its outcome: a failure is a refusal as long as no task has written."""
+    began = False
+    for event in events:
+        began = began or event.writes
+        if event.status == "failed" and not began:
+            yield event, "refused"
+        else:
+            yield event, event.status
+
+
+def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[str, t.Any]:
+    """Return what the document says of a host.
+
+    Whether a task that writes and did not end well has changed something, nobody knows.
+    """
+    host = {"outcome": "untouched", "changed": False, "message": None, "changes": []}
+    planned: list[dict[str, t.Any]] = []
+    for event, outcome in judged:
+        if outcome != "ok":
+            host |= {"outcome": outcome, "message": _message(event)}
+            if event.writes:
+                host |= {"changed": None, "changes": planned}
+        elif event.is_module:
+            planned = _changes(event.result["diff"])
+            if event.writes or check_mode:
+                host |= {"outcome": "ok", "changed": event.result["changed"], "changes": planned}
+    return host
+
+
+def _message(event: Event) -> str:
+    return str(event.result.get("msg", ""))
+
+
+def _changes(diff: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    before, after = diff["before"], diff["after"]
+    return [
+        {"what": what, "before": before.get(what), "after": after.get(what)}
+        for what in {**before, **after}
+    ]
+
+
+def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
+    """Return the ``mzid`` that the tasks were about, and the ``leafs`` of the lookup."""
+    found: dict[str, t.Any] = {"leafs": []}
+    for event in events:
+        if event.is_module and "invocation" in event.result:
+            found["mzid"] = event.result["invocation"]["module_args"].get("mzid")
+        found |= event.result.get("ansible_facts", {}).get(FACT, {})
+    return found
+
+
+def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """Return what the module tells of the guest NICs of ``hosts``."""
+    devices = {
+        event.host: event.result["devices"]
+        for event in events
+        if event.is_module and event.status == "ok" and event.host in hosts
+    }
+    return [{**device, "host": host} for host in devices for device in devices[host]]
+
+
+def _devices(given: list[dict[str, t.Any]], mzid: str | None) -> list[dict[str, t.Any]]:
+    try:
+        return _device_map.device_map(given, mzid or "")["devices"] if given else []
+    except InputError:
+        # The role makes the same map in a task, whose failure is among the events.
+        return []
+
+
+def _guest_tagged(leaf: t.Mapping[str, t.Any], given: list[dict[str, t.Any]]) -> list[int]:
+    """Return the VLANs of a leaf's port whose tags guests set themselves, not the NIC."""
+    return sorted(
+        {
+            device["vlan"]
+            for device in given
+            if (device["host"], device["pf"]) == (leaf["host"], leaf["pf"])
+            and device.get("vlan_mode") == "trunk"
+        }
+    )
+
+
+def clear(path: str) -> None:
+    """Remove the document of an earlier run.
+
+    :raises OSError: it cannot be removed, or none could be written
+    """
+    with tempfile.TemporaryFile(dir=os.path.dirname(path)), contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def save(path: str, result: t.Mapping[str, t.Any]) -> None:
+    """Write a document to the absolute ``path``; a reader sees all of it or nothing.
+
+    :raises OSError: it cannot be written
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".result-")
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+            os.fchmod(descriptor, 0o644)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

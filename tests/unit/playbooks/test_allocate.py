@@ -1,0 +1,172 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook allocate on made-up hosts: an action of the same name plays sriov_info."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _materialization
+from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
+from ansible_collections.mergetb.sriov.tests.unit import command_line, models
+
+COLLECTION = Path("ansible_collections", "mergetb", "sriov")
+HOSTS = ("x0", "x1")
+MZID = "one.hello.demo"
+
+SRIOV_INFO = """
+import json
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        with open("found.json") as file:
+            return json.load(file)[task_vars["inventory_hostname"]]
+"""
+
+
+def prepared(host: str) -> dict[str, t.Any]:
+    """Return what sriov_info tells of a host of the example facility that nobody uses."""
+    return {
+        "changed": False,
+        "materializations": {},
+        "pfs": [
+            {
+                "interface": f"ens1f{index}",
+                "mac": f"04:72:00:00:1{host[1]}:0{index}",
+                "numa_node": None,
+                "numvfs": 7,
+                "problem": None,
+                "vfs": [{"index": vf, "driver": None} for vf in range(7)],
+            }
+            for index in range(2)
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a path of collections with a copy of this one, whose sriov_info is played."""
+    path = tmp_path_factory.mktemp("collections")
+    for part in ("plugins", "roles", "playbooks"):
+        shutil.copytree(
+            Path(command_line.COLLECTIONS) / COLLECTION / part, path / COLLECTION / part
+        )
+    action = path / COLLECTION / "plugins" / "action"
+    action.mkdir()
+    (action / "sriov_info.py").write_text(SRIOV_INFO, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory with the example facility, its hosts, and an experiment for it."""
+    monkeypatch.chdir(tmp_path)
+    models.hello().save_xir()
+    shutil.copy(PHOBOS / "phobos.xir", tmp_path)
+    tell(tmp_path, {host: prepared(host) for host in HOSTS})
+    return tmp_path
+
+
+def tell(directory: Path, found: dict[str, t.Any]) -> None:
+    """Let the hosts tell this."""
+    (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def allocate(
+    collections: Path, directory: Path, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run the playbook."""
+    return command_line.run(
+        directory,
+        "playbook",
+        *("-i", "phobos.xir", "mergetb.sriov.allocate"),
+        *("-e", "sriov_experiment=hello.pb64", "-e", f"sriov_mzid={MZID}"),
+        *("-e", "sriov_materialization=out.json", *arguments),
+        check=check,
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
+        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
+        PWD=str(directory),
+    )
+
+
+def chosen(directory: Path) -> dict[str, list[dict[str, t.Any]]]:
+    """Return what the role materialize makes of the file, by host."""
+    materialization = _document.load(str(directory / "out.json"), _document.MATERIALIZATION)
+    pfs = {
+        host: [{"name": p["interface"], "mac": p["mac"], "max_vfs": 7} for p in told["pfs"]]
+        for host, told in ((host, prepared(host)) for host in HOSTS)
+    }
+    return _materialization.vfs(materialization, pfs)["hosts"]
+
+
+def test_materialization_is_written_and_kept(collections: Path, directory: Path) -> None:
+    checked = allocate(collections, directory, "--check", "--diff")
+    assert not (directory / "out.json").exists()
+    assert '+    "rid": "one"' in checked.stdout
+
+    first = allocate(collections, directory)
+    assert "alpha eth1: x0 ens1f1 VF 0, VLAN 2, MAC " in first.stdout
+    assert "changed=1" in first.stdout
+    hosts = chosen(directory)
+    assert sorted(len(vfs) for vfs in hosts.values()) == [2, 3]
+    written = (directory / "out.json").read_bytes()
+
+    found = {host: prepared(host) for host in HOSTS}
+    for host, vfs in hosts.items():
+        found[host]["materializations"][MZID] = [
+            {
+                "node": vf["node"],
+                "nic": vf["nic"],
+                "pf_mac": vf["pf"]["mac"],
+                "vf": vf["vf_index"],
+                "vlan": vf["vlan"],
+                "values": {"mac": vf["mac"], "vlan": vf["vlan"]},
+            }
+            for vf in vfs
+        ]
+    tell(directory, found)
+    second = allocate(collections, directory, "-e", "sriov_placement=pack")
+    assert "changed=0" in second.stdout
+    assert second.stdout.count("(kept)") == 5
+    assert (directory / "out.json").read_bytes() == written
+
+
+def test_options(collections: Path, directory: Path) -> None:
+    (directory / "host_vars").mkdir()
+    (directory / "host_vars" / "x0.yml").write_text("sriov_excluded_pfs: [ens1f0]\n")
+    (directory / "host_vars" / "x1.yml").write_text("sriov_excluded_pfs: [ens1f0]\n")
+    allocate(collections, directory, "-e", "sriov_placement=pack", "-e", "sriov_vlans=100-199")
+    vfs = [vf for vfs in chosen(directory).values() for vf in vfs]
+    assert {vf["pf"]["name"] for vf in vfs} == {"ens1f1"}
+    assert {vf["vlan"] for vf in vfs} == {100, 101}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-e", "sriov_vlans=9-1"], "VLANs '9-1' must be ranges of 1 to 4094"),
+        (["-e", "sriov_placement=best"], "value of sriov_placement must be one of: spread, pack"),
+        (["--limit", "x0"], "what is in use on x1 is not known: ask all hypervisors"),
+        (
+            ["-e", '{"sriov_excluded_pfs": [ens1f0, ens1f1]}'],
+            "alpha eth1: 1 VF is needed; x0 ens1f0: it is excluded, x0 ens1f1",
+        ),
+    ],
+)
+def test_nothing_is_written(
+    collections: Path, directory: Path, arguments: list[str], told: str
+) -> None:
+    result = allocate(collections, directory, *arguments, check=False)
+    assert result.returncode
+    assert told in result.stdout
+    assert not (directory / "out.json").exists()

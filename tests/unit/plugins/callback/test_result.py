@@ -1,0 +1,326 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs the collection's playbooks on local hosts whose module is a stand-in.
+
+The module itself takes NICs; a test of its own runs it as far as a host without them lets it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ansible_collections.mergetb.sriov.plugins.modules.materialization import ARGUMENT_SPEC
+from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
+from ansible_collections.mergetb.sriov.tests.unit import command_line
+
+COLLECTION = Path(command_line.COLLECTIONS) / "ansible_collections/mergetb/sriov"
+SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding="utf-8"))
+
+# It fails with what the file `check` or `write` of its host has, if there is one. Which host it is
+# on it knows by the directory for temporary files.
+STAND_IN = f"""
+ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
+"""
+STAND_IN += """
+import os
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+answer = os.path.join(module._remote_tmp, "check" if module.check_mode else "write")
+if os.path.exists(answer):
+    with open(answer) as file:
+        module.fail_json(msg=file.read())
+devices = [
+    {
+        "node": vf["node"],
+        "nic": vf["nic"],
+        "pci_address": "0000:0%d:10.%d" % (vf["pf"]["name"] == "ens1f1", vf["vf_index"] * 2),
+        "pf": vf["pf"]["name"],
+        "vf_index": vf["vf_index"],
+        "mac": vf["mac"],
+        "vlan": vf["vlan"],
+        "vlan_mode": "vst",
+        "mtu": vf["mtu"],
+        "driver": module.params["driver"],
+        "numa_node": None,
+        "vlan_mode": "trunk" if vf["nic"] == "eth3" else "vst",
+    }
+    for vf in module.params["vfs"]
+]
+module.exit_json(
+    changed=True,
+    devices=devices,
+    diff={
+        "before": {"ens1f0 VF 0": {"vlan": 0}},
+        "after": {"ens1f0 VF 0": {"vlan": 100}, "0000:00:10.0": "vfio-pci"},
+    },
+)
+"""
+
+CHANGES = [
+    {"what": "ens1f0 VF 0", "before": {"vlan": 0}, "after": {"vlan": 100}},
+    {"what": "0000:00:10.0", "before": None, "after": "vfio-pci"},
+]
+
+
+class Facility:
+    """The example facility, its hosts being this machine, and its module played."""
+
+    def __init__(self, directory: Path, *, real_module: bool) -> None:
+        self.directory = directory
+        self._environment = {
+            "ANSIBLE_CALLBACKS_ENABLED": "mergetb.sriov.result",
+            "SRIOV_RESULT": str(self.result),
+            "PWD": str(directory),
+        }
+        if not real_module:
+            self._environment["ANSIBLE_COLLECTIONS_PATH"] = str(self._collections())
+        for name in ("phobos.xir", "experiment.pb64"):
+            (directory / name).write_bytes((PHOBOS / name).read_bytes())
+        (directory / "host_vars").mkdir()
+        for host in ("x0", "x1"):
+            (directory / host).mkdir()
+            self.connect(host, ansible_connection="local")
+
+    @property
+    def result(self) -> Path:
+        """The file of the document."""
+        return self.directory / "result.json"
+
+    def connect(self, host: str, **variables: t.Any) -> None:
+        """Tell how a host is reached."""
+        variables |= {
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(self.directory / host),
+        }
+        path = self.directory / "host_vars" / f"{host}.yml"
+        path.write_text(json.dumps(variables), encoding="utf-8")
+
+    def fail(self, host: str, when: str, message: str) -> None:
+        """Have the module fail on a host in the task that checks or in the one that writes."""
+        (self.directory / host / when).write_text(message, encoding="utf-8")
+
+    def run(
+        self, action: str, *arguments: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a playbook of the collection."""
+        return command_line.run(
+            self.directory,
+            "playbook",
+            *("-i", "phobos.xir", f"mergetb.sriov.{action}", *arguments),
+            check=False,
+            **(self._environment | environment),
+        )
+
+    def document(
+        self, action: str, code: int, *arguments: str, **environment: str
+    ) -> dict[str, t.Any]:
+        """Run a playbook, which must end with an exit code, and return the document."""
+        done = self.run(action, *arguments, **environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "PLAY RECAP" in done.stdout
+        document = json.loads(self.result.read_text(encoding="utf-8"))
+        jsonschema.validate(document, SCHEMA, jsonschema.Draft202012Validator)
+        return document
+
+    def _collections(self) -> Path:
+        """Install the collection with another module."""
+        collections = self.directory / "collections"
+        collection = collections / "ansible_collections/mergetb/sriov"
+        (collection / "plugins/modules").mkdir(parents=True)
+        for original in (*COLLECTION.glob("[a-z]*"), *COLLECTION.glob("plugins/*")):
+            link = collection / original.relative_to(COLLECTION)
+            if not link.exists():
+                link.symlink_to(original)
+        for original in COLLECTION.glob("plugins/modules/*.py"):
+            link = collection / original.relative_to(COLLECTION)
+            if original.name == "materialization.py":
+                link.write_text(STAND_IN, encoding="utf-8")
+            else:
+                link.symlink_to(original)
+        return collections
+
+
+@pytest.fixture
+def facility(tmp_path: Path) -> Facility:
+    """The example facility with the module's stand-in."""
+    return Facility(tmp_path, real_module=False)
+
+
+MATERIALIZE = ("-e", "sriov_materialization=experiment.pb64")
+
+
+def of_hosts(document: dict[str, t.Any], key: str) -> list[t.Any]:
+    """Return a value of each host."""
+    return [document["hosts"][host][key] for host in ("x0", "x1")]
+
+
+def test_ok(facility: Facility) -> None:
+    document = facility.document("materialize", 0, *MATERIALIZE)
+    assert document["version"] == 1
+    assert document["mzid"] == "one.hello.demo"
+    assert document["action"] == "materialize"
+    assert document["outcome"] == "ok"
+    assert document["message"] is None
+    assert document["check_mode"] is False
+    assert document["started"] < document["ended"]
+    assert of_hosts(document, "outcome") == ["ok", "ok"]
+    assert of_hosts(document, "changed") == [True, True]
+    assert of_hosts(document, "changes") == [CHANGES, CHANGES]
+    device_map = json.loads((facility.directory / "device_map.json").read_text(encoding="utf-8"))
+    assert document["devices"] == device_map["devices"]
+    assert [device["host"] for device in document["devices"]] == ["x0"] * 3 + ["x1"] * 3
+    assert [
+        (leaf["leaf"], leaf["port"], leaf["vlans"], leaf["guest_tagged"])
+        for leaf in document["leafs"]
+    ] == [
+        ("xleaf0", "swp1", [100, 200], []),
+        ("xleaf0", "swp2", [100, 200], []),
+        ("xleaf1", "swp1", [300], [300]),
+        ("xleaf1", "swp2", [300], [300]),
+    ]
+
+
+def test_check_mode(facility: Facility) -> None:
+    facility.fail("x0", "write", "written in check mode")
+    document = facility.document("materialize", 0, *MATERIALIZE, "--check")
+    assert document["check_mode"] is True
+    assert document["outcome"] == "ok"
+    assert of_hosts(document, "changes") == [CHANGES, CHANGES]
+
+
+def test_dematerialize(facility: Facility) -> None:
+    document = facility.document("dematerialize", 0, "-e", "sriov_mzid=one.hello.demo")
+    assert (document["action"], document["mzid"]) == ("dematerialize", "one.hello.demo")
+    assert of_hosts(document, "changed") == [True, True]
+    assert (document["devices"], document["leafs"]) == ([], [])
+
+
+def test_release_of_what_nobody_holds(facility: Facility) -> None:
+    document = facility.document("release", 10, "-e", "sriov_mzid=one.hello.demo")
+    assert (document["action"], document["outcome"]) == ("release", "refused")
+    assert document["mzid"] == "one.hello.demo"
+    assert "holds anything for one.hello.demo" in document["message"]
+    assert of_hosts(document, "outcome") == ["untouched", "untouched"]
+
+
+def test_host_refuses(facility: Facility) -> None:
+    facility.fail("x1", "check", "VF is in use by {{ guest }}\n\u00fc")
+    document = facility.document(
+        "materialize", 10, *MATERIALIZE, ANSIBLE_LOCAL_TEMP=str(facility.directory / "tmp")
+    )
+    assert document["outcome"] == "refused"
+    assert of_hosts(document, "outcome") == ["untouched", "refused"]
+    assert of_hosts(document, "changed") == [False, False]
+    assert of_hosts(document, "message") == [None, "VF is in use by {{ guest }}\n\u00fc"]
+    assert document["devices"] == []
+    assert len(document["leafs"]) == 4
+    # The exit code does not keep Ansible from cleaning up.
+    assert list((facility.directory / "tmp").iterdir()) == []
+    assert {path.name for path in (facility.directory / "x1").iterdir()} == {"check"}
+    assert not list(facility.directory.glob(".result*"))
+
+
+def test_input_is_refused(facility: Facility) -> None:
+    document = facility.document("materialize", 10, "-e", "sriov_materialization=phobos.xir")
+    assert document["outcome"] == "refused"
+    assert document["mzid"] is None
+    assert "this is a facility model (xir.Facility), but a mat" in document["message"]
+    assert of_hosts(document, "outcome") == ["untouched", "untouched"]
+
+
+def test_arguments_are_refused(facility: Facility) -> None:
+    document = facility.document("materialize", 10)
+    assert document["outcome"] == "refused"
+    assert "sriov_materialization" in document["hosts"]["x0"]["message"]
+
+
+def test_host_fails(facility: Facility) -> None:
+    facility.fail("x0", "write", "VF 0 did not take its VLAN")
+    document = facility.document("materialize", 2, *MATERIALIZE)
+    assert document["outcome"] == "failed"
+    assert of_hosts(document, "outcome") == ["failed", "ok"]
+    assert of_hosts(document, "changed") == [None, True]
+    assert of_hosts(document, "message") == ["VF 0 did not take its VLAN", None]
+    assert of_hosts(document, "changes") == [CHANGES, CHANGES]
+    assert {device["host"] for device in document["devices"]} == {"x1"}
+
+
+def test_device_map_that_cannot_be_written(facility: Facility) -> None:
+    document = facility.document(
+        "materialize", 2, *MATERIALIZE, "-e", "sriov_device_map=nowhere/device_map.json"
+    )
+    assert document["outcome"] == "failed"
+    assert "nowhere" in document["message"]
+    assert of_hosts(document, "outcome") == ["ok", "ok"]
+
+
+def test_host_is_unreachable(facility: Facility) -> None:
+    facility.connect("x1", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    document = facility.document("materialize", 4, *MATERIALIZE)
+    assert document["outcome"] == "unreachable"
+    assert of_hosts(document, "outcome") == ["untouched", "unreachable"]
+    assert of_hosts(document, "changed") == [False, False]
+    assert "127.0.0.1" in document["hosts"]["x1"]["message"]
+
+
+def test_no_host(facility: Facility) -> None:
+    (facility.directory / "none.yml").write_text("all: {hosts: {}}\n", encoding="utf-8")
+    done = command_line.run(
+        facility.directory,
+        *("playbook", "-i", "none.yml", "mergetb.sriov.materialize", *MATERIALIZE),
+        check=False,
+        ANSIBLE_INVENTORY_ENABLED="ansible.builtin.yaml",
+        ANSIBLE_CALLBACKS_ENABLED="mergetb.sriov.result",
+    )
+    assert done.returncode == 10, done.stdout + done.stderr
+    document = json.loads(facility.result.read_text(encoding="utf-8"))
+    assert (document["outcome"], document["hosts"]) == ("refused", {})
+    assert document["message"] == "the inventory has no host that the play is for"
+
+
+def test_the_module_itself(tmp_path: Path) -> None:
+    facility = Facility(tmp_path, real_module=True)
+    document = facility.document("materialize", 10, *MATERIALIZE)
+    assert of_hosts(document, "outcome") == ["refused", "refused"]
+    assert "no interface of this host has the permanent MAC 04:72:" in str(document["hosts"]["x0"])
+
+
+def test_place_that_is_missing_refuses_before_the_first_write(facility: Facility) -> None:
+    done = facility.run("materialize", *MATERIALIZE, SRIOV_RESULT="nowhere/result.json")
+    assert done.returncode == 1
+    assert "nowhere/result.json: No such file or directory; see SRIOV_RESULT" in done.stderr
+    assert "TASK [" not in done.stdout
+
+
+def test_document_of_an_earlier_run_goes_first(facility: Facility) -> None:
+    facility.result.write_text("former", encoding="utf-8")
+    during = f"{{{{ query('ansible.builtin.fileglob', '{facility.result}') | length }}}} documents"
+    document = facility.document(
+        "materialize", 0, *MATERIALIZE, "-e", json.dumps({"sriov_driver": during})
+    )
+    assert {device["driver"] for device in document["devices"]} == {"0 documents"}
+
+
+def test_other_playbooks_are_left_alone(facility: Facility) -> None:
+    facility.result.write_text("former", encoding="utf-8")
+    (facility.directory / "play.yml").write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.fail: {}}]\n",
+        encoding="utf-8",
+    )
+    done = command_line.run(
+        facility.directory,
+        *("playbook", "-i", "phobos.xir", "play.yml"),
+        check=False,
+        ANSIBLE_CALLBACKS_ENABLED="mergetb.sriov.result",
+    )
+    assert done.returncode == 2
+    assert facility.result.read_text(encoding="utf-8") == "former"
