@@ -358,9 +358,15 @@ def _problems(
             f"{name}: its MTU {item.mtu} is larger than the {port.link.mtu} of PF {item.pf_name}: "
             "raise the MTU of the PF"
         )
-    for other, entries in ledger.items():
-        if other != mzid and any((e.pf_mac, e.vf) == (item.pf_mac, item.vf) for e in entries):
-            yield f"{name}: VF {item.vf} of PF {item.pf_name} belongs to materialization {other}"
+    for mz, entries in ledger.items():
+        for entry in entries if mz != mzid else ():
+            if (entry.pf_mac, entry.vf) == (item.pf_mac, item.vf):
+                yield f"{name}: VF {entry.vf} of PF {item.pf_name} belongs to materialization {mz}"
+            elif (entry.pf_mac, entry.vlan) == (item.pf_mac, item.vlan):
+                yield (
+                    f"{name}: materialization {mz} has VLAN {item.vlan} on PF {item.pf_name} "
+                    f"for {entry.node}.{entry.nic}: two experiments would reach each other"
+                )
 
 
 def _values(item: Claim, policy: Policy, state: VfState) -> dict[str, t.Any]:

@@ -107,6 +107,7 @@ class Scene:
         self.addresses = {
             (mac, index): _pci.find_pf(self.host, mac).vfs[index] for mac, index in self.vfs
         }
+        self.carry_out(self.host, "dematerialize")  # what an interrupted call left
         self.before = self.state()
 
     def state(self) -> dict[Vf, tuple[t.Any, str | None]]:
@@ -125,7 +126,7 @@ class Scene:
         if phase == "dematerialize":
             return {}
         vlans = {vf: 100 + number for number, vf in enumerate(self.vfs)}
-        if phase != "materialize":
+        if phase == "change":
             third = len(vlans) // 3
             for vf in self.vfs[:third]:
                 vlans[vf] += 400
@@ -188,11 +189,12 @@ def killed(scene: Scene, phase: str, limit: int) -> bool:
 def main() -> None:
     scene = Scene(int(sys.argv[1]), sys.argv[2:])
     points = {}
-    for phase, prelude in (
-        ("materialize", "dematerialize"),
-        ("change", "materialize"),
-        ("restore", "change"),
-        ("dematerialize", "materialize"),
+    for name, phase, prelude in (
+        ("materialize", "materialize", "dematerialize"),
+        ("change", "change", "materialize"),
+        ("change back", "materialize", "change"),
+        ("restore", "restore", "materialize"),
+        ("dematerialize", "dematerialize", "materialize"),
     ):
         limit, going = 0, True
         while going:
@@ -200,13 +202,13 @@ def main() -> None:
             if phase == "restore":
                 scene.strip()
             earlier = scene.state()
-            point = f"{phase}, step {limit}"
+            point = f"{name}, step {limit}"
             going = killed(scene, phase, limit)
             scene.check_killed(earlier, point)
             scene.carry_out(scene.host, phase)
             scene.check_finished(phase, point)
             limit += 1
-        points[phase] = limit - 1
+        points[name] = limit - 1
     scene.carry_out(scene.host, "dematerialize")
     print(json.dumps(points))
 
