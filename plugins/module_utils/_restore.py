@@ -168,9 +168,8 @@ def main(argv: t.Sequence[str] | None = None) -> int:
         outcome = run(Host(), check_mode=check_mode)
     except (SriovError, OSError) as error:
         outcome = Outcome(0, [], [str(error)])
-    for text in outcome.changed:
-        print(f"{'differs' if check_mode else 'restored'}: {text}")
-    for text in outcome.problems:
-        print(f"not restored: {text}", file=sys.stderr)
-    print(f"{outcome.ready} VFs are as the ledger says")
+    told = [f"{'differs' if check_mode else 'restored'}: {text}" for text in outcome.changed]
+    told.append(f"{outcome.ready} VFs are as the ledger says")
+    sys.stderr.writelines(f"not restored: {text}\n" for text in outcome.problems)
+    sys.stdout.writelines(f"{text}\n" for text in told)
     return 1 if outcome.problems or (check_mode and outcome.changed) else 0

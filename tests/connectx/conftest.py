@@ -21,7 +21,8 @@ OTHER_PF = "0000:3b:00.1"
 
 
 class MakeMachine(t.Protocol):
-    def __call__(self, *cards: Card, release: str = ...) -> Machine: ...
+    def __call__(self, *cards: Card, release: str = ...) -> Machine:
+        """A machine with *cards* and the `mstconfig` of the Debian *release*."""
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])

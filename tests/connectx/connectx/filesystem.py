@@ -29,15 +29,20 @@ _NUMVFS, _TOTALVFS, _AUTOPROBE = "sriov_numvfs", "sriov_totalvfs", "sriov_driver
 class Directory(t.Protocol):
     """A directory of sysfs. Methods take a path below it and raise `OSError` as the kernel does."""
 
-    def names(self, path: str) -> list[str]: ...
+    def names(self, path: str) -> list[str]:
+        """The names in a directory."""
 
-    def status(self, path: str) -> dict[str, t.Any]: ...
+    def status(self, path: str) -> dict[str, t.Any]:
+        """What stat(2) tells, by its names."""
 
-    def target(self, path: str) -> str: ...
+    def target(self, path: str) -> str:
+        """What a symbolic link points to."""
 
-    def read(self, path: str, size: int, offset: int) -> bytes: ...
+    def read(self, path: str, size: int, offset: int) -> bytes:
+        """Up to *size* bytes of a file."""
 
-    def write(self, path: str, data: bytes, offset: int) -> int: ...
+    def write(self, path: str, data: bytes, offset: int) -> int:
+        """Write *data*, and tell how much of it."""
 
 
 class RealDirectory:

@@ -49,22 +49,22 @@ Configurations:                                          Default             Cur
 The '*' shows parameters with next value different from default/current value.
 """  # noqa: E501, W291
 JSON_4_31 = """{
-	"Device #1" :
-	{
-		"description" : "ConnectX-5 Ex EN network interface card",
-		"device" : "0000:3b:00.1",
-		"device_type" : "ConnectX5",
-		"name" : "MCX516A-CDA_Ax_Bx",
-		"tlv_configuration" :
-		{
-			"LINK_TYPE_P1" : {"current_value" : "ETH(2)", "default_value" : "ETH(2)",
-				"modified" : false, "next_value" : "ETH(2)", "read_only" : false},
-			"NUM_OF_VFS" : {"current_value" : 0, "default_value" : 0,
-				"modified" : true, "next_value" : 16, "read_only" : false},
-			"SRIOV_EN" : {"current_value" : "False(0)", "default_value" : "False(0)",
-				"modified" : true, "next_value" : "True(1)", "read_only" : false}
-		}
-	}
+\t"Device #1" :
+\t{
+\t\t"description" : "ConnectX-5 Ex EN network interface card",
+\t\t"device" : "0000:3b:00.1",
+\t\t"device_type" : "ConnectX5",
+\t\t"name" : "MCX516A-CDA_Ax_Bx",
+\t\t"tlv_configuration" :
+\t\t{
+\t\t\t"LINK_TYPE_P1" : {"current_value" : "ETH(2)", "default_value" : "ETH(2)",
+\t\t\t\t"modified" : false, "next_value" : "ETH(2)", "read_only" : false},
+\t\t\t"NUM_OF_VFS" : {"current_value" : 0, "default_value" : 0,
+\t\t\t\t"modified" : true, "next_value" : 16, "read_only" : false},
+\t\t\t"SRIOV_EN" : {"current_value" : "False(0)", "default_value" : "False(0)",
+\t\t\t\t"modified" : true, "next_value" : "True(1)", "read_only" : false}
+\t\t}
+\t}
 }"""
 ANSWER = Answer(
     "ConnectX5",

@@ -16,8 +16,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils._experiment import N
 from ansible_collections.mergetb.sriov.tests.unit import models
 from mergetbapi import xir
 
-VF = mergexp.port.vf == True  # noqa: E712
-NO_VF = mergexp.port.vf == False  # noqa: E712
+VF, NO_VF = (mergexp.port.vf == wanted for wanted in (True, False))
 LAN, LINK = "alpha.0~beta.0~gamma.0", "alpha.1~beta.1"
 
 
