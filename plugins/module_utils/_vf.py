@@ -14,7 +14,7 @@ import errno
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
     Refusal,
@@ -176,6 +176,26 @@ def plan(
 def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]]:
     """The state of all VFs of the interfaces *ifindexes*."""
     return {ifindex: host.netlink.vf_states(ifindex) for ifindex in set(ifindexes)}
+
+
+def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
+    """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
+    macs = {link.index: link.permanent_mac for link in host.netlink.links()}
+    holders = {
+        (entry.pf_mac, entry.vf): f"materialization {mzid} holds it for {entry.node}.{entry.nic}"
+        for mzid, entries in _ledger.read(host).items()
+        for entry in entries
+    }
+    problems = [
+        f"VF {item.vf} of PF {item.pf}: {holders[key]}"
+        for item in changes
+        for key in [(macs.get(item.ifindex), item.vf)]
+        if key in holders
+    ]
+    if problems:
+        raise SriovError(
+            f"{'; '.join(problems)}. Change the materialization, dematerialize it, or set force"
+        )
 
 
 def apply(host: Host, changes: t.Sequence[Change]) -> None:

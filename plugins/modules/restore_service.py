@@ -14,6 +14,8 @@ description:
   - Installs the service C(mergetb-sriov-restore). At every boot, before the units in O(before), it
     brings each VF of the ledger (C(/var/lib/mergetb-sriov/ledger.json)) to what the ledger says,
     in the order of M(mergetb.sriov.materialization) and by the same code.
+  - The service waits up to two minutes for PFs that are not there yet, and all that comes after it
+    waits with it.
   - A VF about which anything is in doubt stays without driver, so that its guest cannot start, and
     the service fails. That is a PF that did not come back, came back with fewer VFs, or sits at
     another PCI address, and a VF whose run had not ended.

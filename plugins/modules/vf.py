@@ -16,6 +16,7 @@ description:
   - Only what differs is sent. What the driver then reports must equal what was asked; else the
     call fails, and everything that it has changed is put back.
   - An attribute that the driver does not report cannot be verified and is refused.
+  - A VF that a materialization holds is not changed.
   - The kernel reports all VFs of a PF in one netlink attribute of at most 64 KiB. Where VFs are
     missing from it the call fails and says how many.
 extends_documentation_fragment:
@@ -68,6 +69,10 @@ options:
       query_rss:
         description: Whether the VF may read the configuration of receive side scaling.
         type: bool
+  force:
+    description: Change VFs even where a materialization holds them.
+    type: bool
+    default: false
 seealso:
   - module: mergetb.sriov.numvfs
   - module: mergetb.sriov.pci_driver
@@ -177,6 +182,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "query_rss": {"type": "bool"},
         },
     },
+    "force": {"type": "bool", "default": False},
 }
 
 
@@ -197,6 +203,8 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     ifindexes = _vf.resolve(host, {item.pf for item in wanted})
     states = _vf.read(host, ifindexes.values())
     changes = _vf.plan(wanted, ifindexes, states)
+    if changes and not params["force"]:
+        _vf.refuse_held(host, changes)
     if changes and not check_mode:
         _vf.apply(host, changes)
     after = {(item.pf, item.vf): item.after for item in changes}

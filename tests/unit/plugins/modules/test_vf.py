@@ -9,8 +9,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import vf
-from ansible_collections.mergetb.sriov.tests.unit.fabricated import NEW_VF, Machine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import NEW_VF, Machine, ledger_entry
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
 PF = "0000:01:00.0"
@@ -100,6 +101,21 @@ def test_a_refusal_is_one_message_and_nothing_stays_changed(machine: Machine, ru
     assert answer["failed"]
     assert "link_state enable was refused: Operation not supported" in answer["msg"]
     assert [machine.vf("ens1f0", number) for number in (0, 1)] == [NEW_VF, NEW_VF]
+
+
+def test_a_vf_that_a_materialization_holds_is_not_changed(machine: Machine, run: Runner) -> None:
+    _ledger.write(machine, {"one.hello.demo": [ledger_entry(vf=1)]})
+    machine.log.clear()
+
+    for check_mode in (True, False):
+        assert run(check_mode=check_mode, vfs=WANTED)["msg"] == (
+            "VF 1 of PF ens1f0: materialization one.hello.demo holds it for alpha.eth1. Change the "
+            "materialization, dematerialize it, or set force"
+        )
+    assert machine.writes == []
+    assert not run(vfs=[{"pf": PF, "vf": 1, "vlan": 0}])["changed"], "it is so already"
+    assert run(vfs=[{"pf": PF, "vf": 0, "vlan": 7}])["changed"], "that one is nobody's"
+    assert run(vfs=WANTED, force=True)["changed"]
 
 
 def test_bad_values_are_refused_before_the_host_is_read(machine: Machine, run: Runner) -> None:
