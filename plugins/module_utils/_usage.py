@@ -108,10 +108,10 @@ def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
         ]
         if upper:
             texts.append(f"interface {name} is part of {', '.join(upper)}")
-        elif name in links and links[name].index in addresses:
-            texts.append(f"interface {name} has {', '.join(addresses[links[name].index])}")
         elif name in links and links[name].up:
             texts.append(f"interface {name} is up")
+        elif name in links and links[name].index in addresses:
+            texts.append(f"interface {name} has {', '.join(addresses[links[name].index])}")
     return texts
 
 
