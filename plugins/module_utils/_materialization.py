@@ -274,8 +274,8 @@ def apply(host: Host, plan: Plan, mzid: str, save: t.Callable[[Ledger], None]) -
         save(after)
     if failed:
         raise SriovError(
-            f"materialization {mzid}: {'; '.join(failed.values())}. These VFs have no driver and "
-            "stay reserved; mend that and run this again"
+            f"materialization {mzid}: {'; '.join(failed.values())}. These VFs stay "
+            "reserved: mend that and run this again"
         )
     told = {text: None for texts in refused.values() for text in texts.values()}
     return [f"{text}; the VF goes without" for text in told]
