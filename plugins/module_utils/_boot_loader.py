@@ -19,7 +19,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _grub, _kernel_cmdline
+from ansible_collections.mergetb.sriov.plugins.module_utils import _grub, _iommu, _kernel_cmdline
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._kernel_cmdline import Wanted
 
@@ -265,6 +265,90 @@ def plan(
     outdated = not entries or not all(_kernel_cmdline.satisfies(entry, wanted) for entry in entries)
     entries = [_kernel_cmdline.complete(entry, wanted) for entry in entries]
     return Plan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
+
+
+class Arguments(t.NamedTuple):
+    """The kernel arguments *wanted* of a host whose IOMMU is *platform*, and the way to them.
+
+    *files* and *entries* are as in `BootLoader`, *plan* is what has to be done. *reason* tells why
+    that takes a reboot, and is empty where it takes none.
+    """
+
+    loader: BootLoader
+    wanted: Wanted
+    running: str
+    platform: _iommu.Platform | None
+    effective: bool
+    files: dict[str, str]
+    entries: list[str] | None
+    plan: Plan
+    reason: str
+
+    @property
+    def steps(self) -> dict[str, list[str]]:
+        """What is done, by the file that it is done to, the boot entries last."""
+        if not self.plan.changed:
+            return {}
+        text = self.entries[0] if self.entries else self.running
+        edits = {
+            "remove": _kernel_cmdline.unwanted(text, self.wanted),
+            "add": _kernel_cmdline.missing(text, self.wanted),
+        }
+        return {
+            **{path: ["write"] for path in self.plan.files},
+            f"boot entries of {self.loader.name}": [
+                "make again",
+                *(
+                    f"{verb} {' '.join(arguments)}"
+                    for verb, arguments in edits.items()
+                    if arguments
+                ),
+            ],
+        }
+
+
+def plan_host(
+    host: Host, *, iommu: bool, present: t.Iterable[str], absent: t.Iterable[str] = ()
+) -> Arguments:
+    """Read *host* and plan the arguments *present* and *absent*, with *iommu* those that it needs.
+
+    Raises `SriovError` for arguments that are none, and where *iommu* is out of their reach.
+    """
+    running = host.read("/proc/cmdline") or ""
+    platform = _iommu.platform(host)
+    effective = _iommu.effective(host)
+    required = Wanted()
+    if iommu:
+        required = _iommu.arguments(platform)
+        hindrance = _iommu.hindrance(platform, effective, running)
+        if hindrance:
+            raise SriovError("; ".join(hindrance))
+    wanted = _kernel_cmdline.checked((*required.present, *present), (*required.absent, *absent))
+    loader = find(host)
+    files = loader.files()
+    entries = loader.entries()
+    reason = _kernel_cmdline.difference(running, wanted)
+    if iommu:
+        reason = "" if effective else _kernel_cmdline.difference(running, required)
+    return Arguments(
+        loader=loader,
+        wanted=wanted,
+        running=running,
+        platform=platform,
+        effective=effective,
+        files=files,
+        entries=entries,
+        plan=plan(files, loader.edited(files, wanted), entries, wanted, running),
+        reason=f"the kernel was started {reason}" if reason else "",
+    )
+
+
+def apply(arguments: Arguments) -> list[str] | None:
+    """Carry out the plan; the boot entries afterwards, as `verified_entries` has them."""
+    if not arguments.plan.remake:
+        return arguments.entries
+    arguments.loader.apply(arguments.plan.files, arguments.wanted)
+    return verified_entries(arguments.loader, arguments.wanted)
 
 
 def verified_entries(loader: BootLoader, wanted: Wanted) -> list[str] | None:

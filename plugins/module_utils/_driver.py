@@ -28,7 +28,7 @@ _BIND_SECONDS = 30
 
 # VFIO gives a group to a process only while none of its members has a driver that could use the
 # group's memory access; these have none of their own (drivers/vfio/vfio_main.c, vfio.rst).
-_VIABLE = (None, "pci-stub", "pcieport")
+VIABLE = (None, "pci-stub", "pcieport")
 
 
 class Wanted(t.NamedTuple):
@@ -132,7 +132,7 @@ def _group_problems(host: Host, addresses: t.Sequence[str]) -> t.Iterator[str]:
             for member in _pci.group_members(host, group)
             if member not in group_of
             for driver in [host.link(f"{_pci.DEVICES}/{member}/driver")]
-            if driver not in _VIABLE and "vfio" not in (driver or "")
+            if driver not in VIABLE and "vfio" not in (driver or "")
         ]
         if blocking:
             members = ", ".join(address for address, own in group_of.items() if own == group)

@@ -19,6 +19,34 @@ DIRECTORY = "/etc/modules-load.d"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
+class Plan(t.NamedTuple):
+    """What gives a host its modules: those to load, and the file for the boot before and after."""
+
+    load: list[str]
+    file: str
+    before: str
+    after: str
+
+    @property
+    def steps(self) -> dict[str, list[str]]:
+        """What is done, by the module or file that it is done to."""
+        written = {self.file: ["write"]} if self.after != self.before else {}
+        return {**{module: ["load"] for module in self.load}, **written}
+
+
+def plan(host: Host, modules: t.Iterable[str], name: str) -> Plan:
+    """The plan for *modules*, which the file for *name* has loaded at boot.
+
+    Raises `SriovError` for a module that the running kernel does not have.
+    """
+    modules = checked(modules)
+    file = file_of(name)
+    load = not_loaded(host, modules)
+    refuse_unknown(host, load)
+    before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
+    return Plan(load, file, before, file_text(modules))
+
+
 def checked(modules: t.Iterable[str]) -> list[str]:
     """*modules* without repetition; raises `SriovError` for what is no name of a module."""
     modules = list(dict.fromkeys(modules))
@@ -56,16 +84,18 @@ def refuse_unknown(host: Host, modules: t.Iterable[str]) -> None:
         _modprobe(host, "--dry-run", module)
 
 
-def load(host: Host, modules: t.Sequence[str]) -> None:
-    """Load *modules* and see that they are there."""
-    for module in modules:
+def apply(host: Host, plan: Plan) -> None:
+    """Load the modules, see that they are there, and write the file."""
+    for module in plan.load:
         _modprobe(host, module)
-    failed = not_loaded(host, modules)
+    failed = not_loaded(host, plan.load)
     if failed:
         raise SriovError(
             f"modprobe reported success, but the kernel has no module {', '.join(failed)}: look "
             "for a blacklist or install line in /etc/modprobe.d"
         )
+    if plan.after != plan.before:
+        host.replace(plan.file, plan.after)
 
 
 def _canonical(module: str) -> str:

@@ -116,6 +116,7 @@ def run(
     return {
         "changed": planned.changes,
         "devices": devices_of(claims, planned.after.get(mzid, []), devices),
+        "steps": described(planned),
         "diff": difference(planned, devices),
         "warnings": warnings,
     }
@@ -287,6 +288,22 @@ def _without(entry: Entry, names: t.Container[str]) -> Entry:
         values={name: value for name, value in entry.values.items() if name not in names},
         refused=sorted({*entry.refused, *(name for name in entry.values if name in names)}),
     )
+
+
+def described(plan: Plan) -> dict[str, list[str]]:
+    """What *plan* does to each VF, in the order of time."""
+    return {
+        f"{step.target.pf} VF {step.target.vf} at {step.target.address}": [
+            *(["no driver"] if step.unbind else []),
+            *(
+                " ".join(f"{name} {value}" for name, value in change.after.items())
+                for change in (step.attributes, *step.optional)
+                if change
+            ),
+            *([f"driver {step.bind.after}"] if step.bind else []),
+        ]
+        for step in plan.steps
+    }
 
 
 def difference(plan: Plan, devices: t.Mapping[str, _pci.Device]) -> dict[str, t.Any]:

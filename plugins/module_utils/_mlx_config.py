@@ -63,7 +63,7 @@ _SWITCHES = (
     "SAFE_MODE_ENABLE",
     "UEFI_LOGS",
 )
-_VFS = ("SRIOV_EN", "NUM_OF_VFS")
+VFS = ("SRIOV_EN", "NUM_OF_VFS")
 # A driver's probe of a port after the reset.
 _INTERFACE_SECONDS = 60
 
@@ -199,8 +199,8 @@ def read(host: Host, tool: Tool, card: Card) -> State:
     if os.geteuid():
         raise SriovError(f"{tool.command} opens a card for root only: set become")
     names = list(card.wanted)
-    if set(names) & set(_VFS):
-        names += [name for name in _VFS if name not in names]
+    if set(names) & set(VFS):
+        names += [name for name in VFS if name not in names]
     bluefield = _pci.read_identity(host, card.address).device in _BLUEFIELDS
     if bluefield and _MODEL not in names:
         names.append(_MODEL)
@@ -273,11 +273,11 @@ def _is_sriov_without_vfs(card: Card, state: State) -> bool:
         card.wanted[name]
         if name in card.wanted
         else _number(state.settings[name].next if name in state.settings else None)
-        for name in _VFS
+        for name in VFS
     )
     # Where each PF has a number of its own, NUM_OF_VFS counts for nothing.
     own = card.wanted.get("PF_NUM_OF_VF_VALID", 0)
-    return bool(set(_VFS) & set(card.wanted)) and (enabled, count, own) == (1, 0, 0)
+    return bool(set(VFS) & set(card.wanted)) and (enabled, count, own) == (1, 0, 0)
 
 
 def _number(value: Value) -> int | None:

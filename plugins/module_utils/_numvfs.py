@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import _pci, _usage
@@ -25,6 +26,9 @@ UDEV_RULES = "/etc/udev/rules.d/70-mergetb-sriov.rules"
 # A driver may take seconds per hundred VFs, and i40e has been seen to block for ever.
 _WRITE_SECONDS = 120
 _VFS_SECONDS = 120
+
+# What `udev_rules` writes: the PF, and its count in one of two ways.
+_RULE = re.compile(r'KERNELS=="([^"]+)".*?(?:sriov_numvfs\}="(\d+)"|echo (\d+) >)')
 
 # Drivers that make no VFs while the link is down (systemd issue 40739).
 _UP_FIRST = ("bnxt_en",)
@@ -97,14 +101,50 @@ def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
     return Change(pf, wanted.numvfs, tuple(steps))
 
 
-def plan_all(host: Host, wanted: t.Sequence[Wanted]) -> list[Change]:
+class Plan(t.NamedTuple):
+    """The changes of PFs, and the udev rules before and after; `None` for rules that stay."""
+
+    changes: list[Change]
+    rules_before: str
+    rules: str | None
+
+    @property
+    def steps(self) -> dict[str, list[str]]:
+        """What is done, by the PF or file that it is done to."""
+        steps = {change.pf.address: list(change.steps) for change in self.changes if change.steps}
+        if self.rules not in (None, self.rules_before):
+            steps[UDEV_RULES] = ["write"]
+        return steps
+
+
+def plan_host(
+    host: Host,
+    wanted: t.Sequence[Wanted],
+    *,
+    at_boot: bool = True,
+    read: t.Callable[[Host, str], _pci.PF] = _pci.find_pf,
+) -> Plan:
+    """Plan the PFs of *wanted*, and with *at_boot* that every boot makes their VFs.
+
+    *read* tells how a PF is, which is not as it is now where that is to change before.
+    """
+    changes = plan_all(host, wanted, read)
+    rules = udev_rules((change.pf, change.numvfs) for change in changes) if at_boot else None
+    return Plan(changes, (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "replace"), rules)
+
+
+def plan_all(
+    host: Host,
+    wanted: t.Sequence[Wanted],
+    read: t.Callable[[Host, str], _pci.PF] = _pci.find_pf,
+) -> list[Change]:
     """Read the PFs of *wanted* and plan each; raises `SriovError` with all that is wrong."""
     up = {link.name for link in host.netlink.links() if link.up}
     problems = []
     changes = []
     for item in wanted:
         try:
-            pf = _pci.find_pf(host, item.pf)
+            pf = read(host, item.pf)
             changes.append(plan(pf, pf.interface is None or pf.interface in up, item))
         except SriovError as error:
             problems.append(str(error))
@@ -121,11 +161,15 @@ def plan_all(host: Host, wanted: t.Sequence[Wanted]) -> list[Change]:
 
 def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
     """Raise `SriovError` where one of *changes* would destroy a VF that somebody uses."""
-    problems = [
-        f"VF {change.pf.vfs.index(address)} ({address}) of PF {change.pf.address}: {text}"
+    destroyed = {
+        address: f"VF {vf} ({address}) of PF {change.pf.address}"
         for change in changes
         if "sriov_numvfs 0" in change.steps
-        for address, texts in _usage.holders(host, change.pf.vfs).items()
+        for vf, address in enumerate(change.pf.vfs)
+    }
+    problems = [
+        f"{destroyed[address]}: {text}"
+        for address, texts in _usage.holders(host, destroyed).items()
         for text in texts
     ]
     if problems:
@@ -134,6 +178,14 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
             + "; ".join(problems)
             + ". Free them first, or set force"
         )
+
+
+def apply_all(host: Host, plan: Plan) -> None:
+    """Carry out *plan*, the rules last."""
+    for change in plan.changes:
+        apply(host, change)
+    if plan.rules not in (None, plan.rules_before):
+        host.replace(UDEV_RULES, plan.rules)
 
 
 def apply(host: Host, change: Change) -> None:
@@ -179,6 +231,12 @@ def _await_vfs(host: Host, pf: _pci.PF, count: int) -> None:
             f"PF {pf.address}: {there} of {count} VFs appeared within {_VFS_SECONDS} s: "
             "see the kernel's log"
         )
+
+
+def counts_at_boot(host: Host) -> dict[str, int]:
+    """The numbers of VFs that the udev rules of this host make, by the address of the PF."""
+    text = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "replace")
+    return {address: int(early or late) for address, early, late in _RULE.findall(text)}
 
 
 def udev_rules(pfs: t.Iterable[tuple[_pci.PF, int]]) -> str:

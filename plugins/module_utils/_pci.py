@@ -18,8 +18,11 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._errors import Sriov
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import Link
 
 DEVICES = "/sys/bus/pci/devices"
+# How the class of a network controller begins.
+NETWORK_CLASS = "0x02"
 
 _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -180,8 +183,13 @@ def interfaces(host: Host, address: str) -> list[str]:
 def function_of_interface(host: Host, interface: str) -> str | None:
     """The PCI function of *interface*, also where that is a device on a bus of its own (virtio)."""
     target = host.target(f"/sys/class/net/{interface}") or ""
-    functions = [part for part in target.split("/") if host.exists(f"{DEVICES}/{part}/vendor")]
+    functions = [part for part in target.split("/") if _ADDRESS.fullmatch(part)]
     return functions[-1] if functions else None
+
+
+def is_representor(host: Host, interface: str) -> bool:
+    """Whether *interface* stands for a VF or a part of the PF that it hangs under."""
+    return _REPRESENTOR.fullmatch(_port_name(host, f"/sys/class/net/{interface}")) is not None
 
 
 def _port_name(host: Host, interface: str) -> str:
@@ -202,16 +210,19 @@ def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
     return tuple(host.link(f"{base}/{name}") or "" for _index, name in links)
 
 
-def read_pf(host: Host, address: str) -> PF:
-    """The physical function at *address*; raises `SriovError` where there is no such device."""
+def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> PF:
+    """The physical function at *address*; raises `SriovError` where there is no such device.
+
+    *links* are the host's, for a caller that has read them.
+    """
     base = f"{DEVICES}/{address}"
     device = read_device(host, address)
     interface = next(iter(interfaces(host, address)), None)
     mac = None
     if interface is not None:
-        mac = next(
-            (link.permanent_mac for link in host.netlink.links() if link.name == interface), None
-        )
+        if links is None:
+            links = host.netlink.links()
+        mac = next((link.permanent_mac for link in links if link.name == interface), None)
     numvfs = host.read(f"{base}/sriov_numvfs")
     totalvfs = host.read(f"{base}/sriov_totalvfs")
     autoprobe = host.read(f"{base}/sriov_drivers_autoprobe")
@@ -227,32 +238,37 @@ def read_pf(host: Host, address: str) -> PF:
     )
 
 
-def all_pfs(host: Host) -> list[PF]:
-    """Every function that the kernel offers SR-IOV for, in the order of addresses."""
+def all_pfs(host: Host, links: t.Sequence[Link] | None = None) -> list[PF]:
+    """Every function that the kernel offers SR-IOV for, in the order of addresses.
+
+    *links* as in `read_pf`.
+    """
     return [
-        read_pf(host, address)
+        read_pf(host, address, links)
         for address in devices(host)
         if host.exists(f"{DEVICES}/{address}/sriov_totalvfs")
     ]
 
 
-def find_pf(host: Host, selector: str) -> PF:
+def find_pf(host: Host, selector: str, links: t.Sequence[Link] | None = None) -> PF:
     """The PF that *selector* names: a PCI address, a permanent MAC, or an interface name.
 
-    Raises `SriovError` where it names nothing, a VF, or something that is not on PCI.
+    *links* as in `read_pf`. Raises `SriovError` where it names nothing, a VF, or something that is
+    not on PCI.
     """
     wanted = selector.strip().lower()
     if _ADDRESS.fullmatch(wanted):
         address = wanted
     else:
-        address = _address_of_interface(host, selector.strip(), wanted)
+        if links is None:
+            links = host.netlink.links()
+        address = _address_of_interface(host, selector.strip(), wanted, links)
     if is_vf(host, address):
         raise SriovError(f"{selector} is a VF ({address}), not a PF: name the PF it belongs to")
-    return read_pf(host, address)
+    return read_pf(host, address, links)
 
 
-def _address_of_interface(host: Host, name: str, mac: str) -> str:
-    links = host.netlink.links()
+def _address_of_interface(host: Host, name: str, mac: str, links: t.Sequence[Link]) -> str:
     if _MAC.fullmatch(mac):
         # A VLAN or bond over the PF shows the PF's MAC as its own but has no permanent one.
         names = [link.name for link in links if link.permanent_mac == mac]

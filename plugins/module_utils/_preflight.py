@@ -217,6 +217,16 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) 
     return problems
 
 
+def look(
+    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+) -> tuple[dict[str, Facts], list[Problem]]:
+    """Like `judge_all`, with the problems of the IOMMU before those of the PFs."""
+    running = host.read("/proc/cmdline") or ""
+    problems = iommu_problems(_iommu.platform(host), _iommu.effective(host), running)
+    found, of_pfs = judge_all(host, wanted, firmware=firmware)
+    return found, problems + of_pfs
+
+
 def judge_all(
     host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
 ) -> tuple[dict[str, Facts], list[Problem]]:

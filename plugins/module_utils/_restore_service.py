@@ -99,21 +99,34 @@ def unit(python: str, before: t.Iterable[str]) -> str:
     )
 
 
-def plan(host: _host.Host, files: t.Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of *files*, contents by path, that the host does not have so."""
-    return {path: content for path, content in files.items() if host.read_bytes(path) != content}
+class Plan(t.NamedTuple):
+    """What gives a host the service: the files, contents by path, that it does not have so."""
+
+    files: dict[str, bytes]
+    enabled: bool
+
+    @property
+    def steps(self) -> dict[str, list[str]]:
+        """What is done, by the file or service that it is done to."""
+        enabling = {} if self.enabled else {NAME: ["enable"]}
+        return {**{path: ["write"] for path in self.files}, **enabling}
 
 
-def is_enabled(host: _host.Host) -> bool:
-    return host.exists(_WANTS)
+def plan(host: _host.Host, unit: str) -> Plan:
+    """The plan for the program and its *unit*."""
+    files = {PROGRAM: program(), UNIT: unit.encode()}
+    return Plan(
+        {path: content for path, content in files.items() if host.read_bytes(path) != content},
+        enabled=host.exists(_WANTS),
+    )
 
 
-def apply(host: _host.Host, files: t.Mapping[str, bytes], *, enable: bool) -> None:
-    """Write *files* and let systemd know; raises `SriovError` where it refuses."""
-    for path, content in files.items():
+def apply(host: _host.Host, plan: Plan) -> None:
+    """Carry out *plan* and let systemd know; raises `SriovError` where it refuses."""
+    for path, content in plan.files.items():
         host.replace(path, content)
     # Enabling reloads systemd, too.
-    verb = ["enable", NAME] if enable else ["daemon-reload"]
+    verb = ["daemon-reload"] if plan.enabled else ["enable", NAME]
     done = host.run(["systemctl", *verb])
     if done.rc:
         raise _errors.SriovError(f"systemctl {' '.join(verb)} failed: {done.err.strip()}")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _pci
@@ -13,6 +14,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._errors import Sriov
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import Link
 
 
 # How the workers of systemd-udevd name themselves, before and since systemd 252.
@@ -36,21 +38,33 @@ def holders(
     A materialization uses its VFs also before its guests run; those of the ids *own* do not count.
     Raises `SriovError` where the use cannot be told.
     """
+    found: dict[str, list[str]] = {address: [] for address in addresses}
+    for address, text in _claims(host, own) if found else ():
+        if address in found:
+            found[address].append(text)
+    for address, texts in users(
+        host, [_pci.read_device(host, address) for address in found]
+    ).items():
+        found[address] += texts
+    return {address: texts for address, texts in found.items() if texts}
+
+
+def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
+    """Who on this host has one of *devices* at work, as `holders` tells it."""
     found: dict[str, list[str]] = {}
-    if addresses:
-        for address, text in _claims(host, own):
-            if address in addresses:
-                found.setdefault(address, []).append(text)
     handles: dict[str, list[str]] = {}
-    for address in addresses:
-        device = _pci.read_device(host, address)
-        if device.driver is None:
-            continue
-        paths = _vfio_paths(host, device)
+    with_kernel = []
+    for device in devices:
+        paths = _vfio_paths(host, device) if device.driver else []
         for path in paths:
-            handles.setdefault(path, []).append(address)
-        if not paths:
-            found.setdefault(address, []).extend(_kernel_use(host, device))
+            handles.setdefault(path, []).append(device.address)
+        if device.driver and not paths:
+            with_kernel.append(device)
+    if with_kernel:
+        links = {link.name: link for link in host.netlink.links()}
+        ips = host.netlink.addresses()
+        for device in with_kernel:
+            found[device.address] = _kernel_use(host, device, links, ips)
     for opened in _lasting(host, handles) if handles else ():
         for address in handles[opened.path]:
             found.setdefault(address, []).append(f"{opened.process} has {opened.path} open")
@@ -59,17 +73,24 @@ def holders(
 
 def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
     """The addresses of the VFs that materializations other than *own* hold, and for whom."""
-    for holder, entries in _ledger.read(host).items():
-        for entry in entries if holder not in own else ():
-            try:
-                vfs = _pci.find_pf(host, entry.pf_mac).vfs
-            except SriovError:  # the PF is gone, and its VFs with it
-                continue
-            if entry.vf < len(vfs):
-                yield (
-                    vfs[entry.vf],
-                    f"materialization {holder} holds it for {entry.node}.{entry.nic}",
-                )
+    held = [
+        (holder, entry)
+        for holder, entries in _ledger.read(host).items()
+        for entry in entries
+        if holder not in own
+    ]
+    links = host.netlink.links() if held else []
+    vfs: dict[str, tuple[str, ...]] = {}
+    for mac in {entry.pf_mac for _holder, entry in held}:
+        # Where the PF is gone, its VFs are with it.
+        with contextlib.suppress(SriovError):
+            vfs[mac] = _pci.find_pf(host, mac, links).vfs
+    for holder, entry in held:
+        if entry.vf < len(vfs.get(entry.pf_mac, ())):
+            yield (
+                vfs[entry.pf_mac][entry.vf],
+                f"materialization {holder} holds it for {entry.node}.{entry.nic}",
+            )
 
 
 def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
@@ -87,7 +108,12 @@ def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
     return paths
 
 
-def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
+def _kernel_use(
+    host: Host,
+    device: _pci.Device,
+    links: t.Mapping[str, Link],
+    ips: t.Mapping[int, t.Sequence[str]],
+) -> list[str]:
     base = f"{_pci.DEVICES}/{device.address}"
     texts = [
         f"the vDPA device {name} is on it" for name in host.names(base) if name.startswith("vdpa")
@@ -98,8 +124,6 @@ def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
             f"driver {device.driver} has it without a network interface here "
             "(another network namespace, or no network device)"
         ]
-    links = {link.name: link for link in host.netlink.links()}
-    addresses = host.netlink.addresses()
     for name in names:
         upper = [
             entry[len("upper_") :]
@@ -110,8 +134,8 @@ def _kernel_use(host: Host, device: _pci.Device) -> list[str]:
             texts.append(f"interface {name} is part of {', '.join(upper)}")
         elif name in links and links[name].up:
             texts.append(f"interface {name} is up")
-        elif name in links and links[name].index in addresses:
-            texts.append(f"interface {name} has {', '.join(addresses[links[name].index])}")
+        elif name in links and links[name].index in ips:
+            texts.append(f"interface {name} has {', '.join(ips[links[name].index])}")
     return texts
 
 

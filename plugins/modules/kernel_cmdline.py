@@ -128,17 +128,19 @@ reason:
   returned: success
   type: str
   sample: the kernel was started without intel_iommu=on and with intel_iommu=off
+steps:
+  description: What was done, or would be in check mode, by what it is done to.
+  returned: success
+  type: dict
+  sample:
+    /etc/default/grub: [write]
+    boot entries of grub: [make again, remove intel_iommu=off, add intel_iommu=on iommu=pt]
 """
 
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (
-    _boot_loader,
-    _iommu,
-    _kernel_cmdline,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils import _boot_loader, _kernel_cmdline
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
@@ -150,50 +152,42 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    running = host.read("/proc/cmdline") or ""
-    platform = _iommu.platform(host)
-    effective = _iommu.effective(host)
-    required = _kernel_cmdline.Wanted()
-    if params["iommu"]:
-        required = _iommu.arguments(platform)
-        hindrance = _iommu.hindrance(platform, effective, running)
-        if hindrance:
-            raise SriovError("; ".join(hindrance))
-    wanted = _kernel_cmdline.checked(
-        required.present + tuple(params["present"]), required.absent + tuple(params["absent"])
+    arguments = _boot_loader.plan_host(
+        host, iommu=params["iommu"], present=params["present"], absent=params["absent"]
     )
-    loader = _boot_loader.find(host)
-    files = loader.files()
-    entries = loader.entries()
-    plan = _boot_loader.plan(files, loader.edited(files, wanted), entries, wanted, running)
-    configured = plan.entries
-    if not check_mode and plan.remake:
-        loader.apply(plan.files, wanted)
-        configured = _boot_loader.verified_entries(loader, wanted)
-    reason = _kernel_cmdline.difference(running, wanted)
-    if params["iommu"]:
-        reason = "" if effective else _kernel_cmdline.difference(running, required)
+    plan = arguments.plan
+    configured = plan.entries if check_mode else _boot_loader.apply(arguments)
+    running, wanted = arguments.running, arguments.wanted
     return {
         "changed": plan.changed,
-        "boot_loader": loader.name,
+        "boot_loader": arguments.loader.name,
         "configured": _kernel_cmdline.arguments(configured[0]) if configured else None,
         "running": _kernel_cmdline.arguments(running),
         "pending": {
             "missing": _kernel_cmdline.missing(running, wanted),
             "unwanted": _kernel_cmdline.unwanted(running, wanted),
         },
-        "iommu": {"platform": platform.name if platform else None, "effective": effective},
-        "reboot_required": bool(reason),
-        "reason": f"the kernel was started {reason}" if reason else "",
+        "iommu": {
+            "platform": arguments.platform.name if arguments.platform else None,
+            "effective": arguments.effective,
+        },
+        "reboot_required": bool(arguments.reason),
+        "reason": arguments.reason,
+        "steps": arguments.steps,
         "diff": [
             *(
-                {"before_header": path, "after_header": path, "before": files[path], "after": text}
+                {
+                    "before_header": path,
+                    "after_header": path,
+                    "before": arguments.files[path],
+                    "after": text,
+                }
                 for path, text in plan.files.items()
             ),
             {
-                "before_header": f"boot entries of {loader.name}",
-                "after_header": f"boot entries of {loader.name}",
-                "before": "".join(f"{entry}\n" for entry in entries or []),
+                "before_header": f"boot entries of {arguments.loader.name}",
+                "after_header": f"boot entries of {arguments.loader.name}",
+                "before": "".join(f"{entry}\n" for entry in arguments.entries or []),
                 "after": "".join(f"{entry}\n" for entry in plan.entries or []),
             },
         ],

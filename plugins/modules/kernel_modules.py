@@ -47,6 +47,11 @@ file:
   returned: success
   type: str
   sample: /etc/modules-load.d/mergetb-sriov.conf
+steps:
+  description: What was done, or would be in check mode, by what it is done to.
+  returned: success
+  type: dict
+  sample: {"vfio-pci": ["load"], "/etc/modules-load.d/mergetb-sriov.conf": ["write"]}
 """
 
 import functools
@@ -63,28 +68,28 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    modules = _kernel_modules.checked(params["modules"])
-    file = _kernel_modules.file_of(params["name"])
-    load = _kernel_modules.not_loaded(host, modules)
-    _kernel_modules.refuse_unknown(host, load)
-    before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
-    after = _kernel_modules.file_text(modules)
+    plan = _kernel_modules.plan(host, params["modules"], params["name"])
     if not check_mode:
-        _kernel_modules.load(host, load)
-        if after != before:
-            host.replace(file, after)
+        _kernel_modules.apply(host, plan)
+    modules = _kernel_modules.checked(params["modules"])
     return {
-        "changed": bool(load) or after != before,
-        "loaded": load,
-        "file": file,
+        "changed": bool(plan.steps),
+        "loaded": plan.load,
+        "file": plan.file,
+        "steps": plan.steps,
         "diff": [
             {
                 "before_header": "loaded kernel modules",
                 "after_header": "loaded kernel modules",
-                "before": "".join(f"{name}\n" for name in modules if name not in load),
+                "before": "".join(f"{name}\n" for name in modules if name not in plan.load),
                 "after": "".join(f"{name}\n" for name in modules),
             },
-            {"before_header": file, "after_header": file, "before": before, "after": after},
+            {
+                "before_header": plan.file,
+                "after_header": plan.file,
+                "before": plan.before,
+                "after": plan.after,
+            },
         ],
     }
 

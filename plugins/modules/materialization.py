@@ -230,95 +230,32 @@ devices:
       description: NUMA node of the VF, null where the firmware names none.
       type: int
       sample: 0
+steps:
+  description: What was done, or would be in check mode, by what it is done to.
+  returned: success
+  type: dict
+  sample:
+    "ens1f0 (04:70:00:00:00:10) VF 0 at 0000:01:10.0":
+      - mac 02:00:00:00:01:01 vlan 100
+      - driver vfio-pci
 """
 
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization
+from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization, _request
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
-_DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
-
-ARGUMENT_SPEC: dict[str, t.Any] = {
-    "mzid": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "driver": {"type": "str", "default": "vfio-pci"},
-    "attributes": {
-        "type": "dict",
-        "options": {
-            "qos": {"type": "int"},
-            "vlan_proto": {"type": "str", "choices": ["802.1Q", "802.1ad"]},
-            "trust": {"type": "bool"},
-            "link_state": {"type": "str", "choices": ["auto", "enable", "disable"]},
-            "min_tx_rate": {"type": "int"},
-            "max_tx_rate": {"type": "int"},
-            "query_rss": {"type": "bool"},
-        },
-    },
-    "unsupported": {
-        "type": "dict",
-        "options": {name: {"type": "str", "choices": ["fail", "warn"]} for name in _DISPENSABLE},
-    },
-    "without_vst": {"type": "str", "choices": ["refuse", "trunk"], "default": "refuse"},
-    "force": {"type": "bool", "default": False},
-    "vfs": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "node": {"type": "str", "required": True},
-            "nic": {"type": "str", "required": True},
-            "link": {"type": "str"},
-            "pf": {
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "mac": {"type": "str", "required": True},
-                },
-            },
-            "vf_index": {"type": "int", "required": True},
-            "mac": {"type": "str", "required": True},
-            "vlan": {"type": "int", "required": True},
-            "mtu": {"type": "int"},
-            "addresses": {"type": "list", "elements": "str"},
-        },
-    },
-}
-
-
-def _claim(item: dict[str, t.Any]) -> _materialization.Claim:
-    return _materialization.Claim(
-        node=item["node"],
-        nic=item["nic"],
-        pf_name=item["pf"]["name"],
-        pf_mac=item["pf"]["mac"].lower(),
-        vf=item["vf_index"],
-        mac=item["mac"].lower(),
-        vlan=item["vlan"],
-        mtu=item["mtu"],
-    )
-
-
-def _policy(params: dict[str, t.Any]) -> _materialization.Policy:
-    attributes = params["attributes"] or {}
-    return _materialization.Policy(
-        driver=params["driver"],
-        attributes={name: value for name, value in attributes.items() if value is not None},
-        dispensable={name for name, way in (params["unsupported"] or {}).items() if way == "warn"},
-        trunk=params["without_vst"] == "trunk",
-    )
+ARGUMENT_SPEC = _request.ARGUMENT_SPEC
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    claims = [_claim(item) for item in params["vfs"]] if params["state"] == "present" else []
     return _materialization.run(
         host,
         params["mzid"],
-        claims,
-        _policy(params),
+        _request.claims(params),
+        _request.policy(params),
         force=params["force"],
         check_mode=check_mode,
     )

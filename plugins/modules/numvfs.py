@@ -101,7 +101,7 @@ pfs:
       elements: str
       sample: ["0000:3b:00.2", "0000:3b:00.3"]
 steps:
-  description: What was done, or would be in check mode, for each PF that changes.
+  description: What was done, or would be in check mode, by the PF or file that it is done to.
   returned: success
   type: dict
   sample: {"0000:3b:00.0": ["sriov_drivers_autoprobe 0", "sriov_numvfs 16"]}
@@ -131,31 +131,26 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wanted = [_numvfs.Wanted(**item) for item in params["pfs"]]
-    changes = _numvfs.plan_all(host, wanted)
+    plan = _numvfs.plan_host(host, wanted, at_boot=params["at_boot"])
     if not params["force"]:
-        _numvfs.refuse_used(host, changes)
-    rules_before = host.read_bytes(_numvfs.UDEV_RULES)
-    rules = rules_before
-    if params["at_boot"]:
-        rules = _numvfs.udev_rules((change.pf, change.numvfs) for change in changes).encode()
+        _numvfs.refuse_used(host, plan.changes)
     if not check_mode:
-        for change in changes:
-            _numvfs.apply(host, change)
-        if rules is not None and rules != rules_before:
-            host.replace(_numvfs.UDEV_RULES, rules.decode())
-    steps = {change.pf.address: list(change.steps) for change in changes if change.steps}
-    before = {change.pf.address: change.pf.numvfs for change in changes}
-    after = {change.pf.address: change.numvfs for change in changes}
+        _numvfs.apply_all(host, plan)
+    rules = plan.rules_before if plan.rules is None else plan.rules
     return {
-        "changed": bool(steps) or rules != rules_before,
-        "steps": steps,
-        "pfs": [_pci.read_pf(host, change.pf.address)._asdict() for change in changes],
+        "changed": bool(plan.steps),
+        "steps": plan.steps,
+        "pfs": [_pci.read_pf(host, change.pf.address)._asdict() for change in plan.changes],
         "diff": [
-            {"before_header": "sriov_numvfs", "before": before, "after": after},
+            {
+                "before_header": "sriov_numvfs",
+                "before": {change.pf.address: change.pf.numvfs for change in plan.changes},
+                "after": {change.pf.address: change.numvfs for change in plan.changes},
+            },
             {
                 "before_header": _numvfs.UDEV_RULES,
-                "before": (rules_before or b"").decode(),
-                "after": (rules or b"").decode(),
+                "before": plan.rules_before,
+                "after": rules,
             },
         ],
     }

@@ -216,16 +216,13 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         raise SriovError("preparing a host takes root: set become, or connect as root")
     wanted = _preflight.wanted(params["pfs"], params["numvfs"])
     iommu = _iommu.platform(host)
-    effective = _iommu.effective(host)
-    running = host.read("/proc/cmdline") or ""
-    found, problems = _preflight.judge_all(host, wanted, firmware=params["firmware"])
-    problems = _preflight.iommu_problems(iommu, effective, running) + problems
+    found, problems = _preflight.look(host, wanted, firmware=params["firmware"])
     return {
         "changed": False,
         "platform": {
             "arch": platform.machine(),
             "iommu": iommu.name if iommu else None,
-            "iommu_effective": effective,
+            "iommu_effective": _iommu.effective(host),
             "lockdown": _preflight.lockdown(host),
         },
         "pfs": [_described(name, facts) for name, facts in found.items()],

@@ -57,6 +57,11 @@ enabled:
   returned: success
   type: bool
   sample: true
+steps:
+  description: What was done, or would be in check mode, by what it is done to.
+  returned: success
+  type: dict
+  sample: {"mergetb-sriov-restore.service": ["enable"]}
 """
 
 import functools
@@ -85,21 +90,14 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     unit = _restore_service.unit(sys.executable, params["before"])
     unit_before = host.read_bytes(_restore_service.UNIT) or b""
-    files = _restore_service.plan(
-        host,
-        {
-            _restore_service.PROGRAM: _restore_service.program(),
-            _restore_service.UNIT: unit.encode(),
-        },
-    )
-    enabled = _restore_service.is_enabled(host)
-    changed = bool(files) or not enabled
-    if changed and not check_mode:
-        _restore_service.apply(host, files, enable=not enabled)
+    plan = _restore_service.plan(host, unit)
+    if plan.steps and not check_mode:
+        _restore_service.apply(host, plan)
     return {
-        "changed": changed,
-        "files": list(files),
-        "enabled": enabled,
+        "changed": bool(plan.steps),
+        "files": list(plan.files),
+        "enabled": plan.enabled,
+        "steps": plan.steps,
         "diff": [
             {
                 "before_header": _restore_service.UNIT,
@@ -108,7 +106,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
             },
             {
                 "before_header": "files that differ, and the service",
-                "before": {"files": list(files), "enabled": enabled},
+                "before": {"files": list(plan.files), "enabled": plan.enabled},
                 "after": {"files": [], "enabled": True},
             },
         ],

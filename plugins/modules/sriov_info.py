@@ -7,12 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sriov_info
-short_description: Report PFs, VFs, their attributes, drivers and IOMMU groups, and who holds them
+short_description: Report ports, PFs, VFs, their attributes, drivers, IOMMU groups and users
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Reads every function that the kernel offers SR-IOV for, all of their VFs, and the ledger of the
-    materializations, in one call.
+  - Reads the platform, every port of the NICs, every function that the kernel offers SR-IOV for,
+    all of their VFs with who uses them, and the ledger of the materializations, in one call.
+  - Nothing is changed. It takes root, since others may not see what the processes of a host use.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.info
@@ -23,6 +24,14 @@ options:
       - Where left out, all PFs of the host.
     type: list
     elements: str
+  firmware:
+    description:
+      - Whether to ask the firmware of NVIDIA (Mellanox) cards, with C(mstconfig) or C(mlxconfig),
+        which takes some seconds a card.
+      - All PFs of the host are then also the functions of such cards that have SR-IOV off, whose
+        C(totalvfs) is null.
+    type: bool
+    default: false
 seealso:
   - module: mergetb.sriov.preflight
 """
@@ -35,14 +44,120 @@ EXAMPLES = r"""
 - name: Show the VFs that have no driver
   ansible.builtin.debug:
     msg: "{{ sriov.pfs | map(attribute='vfs') | flatten | rejectattr('driver') }}"
+
+- name: Show where the cables lead
+  ansible.builtin.debug:
+    msg: "{{ item.interface }} - {{ item.neighbour.system }} {{ item.neighbour.port }}"
+  loop: "{{ sriov.ports | selectattr('neighbour') }}"
 """
 
 RETURN = r"""
+platform:
+  description: What the host is.
+  returned: success
+  type: dict
+  contains:
+    arch:
+      description: Architecture of the processor.
+      type: str
+      sample: x86_64
+    kernel:
+      description: Release of the running kernel.
+      type: str
+      sample: 6.1.0-27-amd64
+    iommu:
+      description: IOMMU that the firmware announces, null for none.
+      type: str
+      sample: Intel VT-d
+    iommu_effective:
+      description: Whether the kernel drives an IOMMU and has put devices behind it.
+      type: bool
+      sample: true
+    lockdown:
+      description: >-
+        The kernel's lockdown (V(none), V(integrity) or V(confidentiality)), null where unknown.
+      type: str
+      sample: none
 iommu_groups:
   description: Number of IOMMU groups; 0 means that the IOMMU is off.
   returned: success
   type: int
   sample: 24
+lldp:
+  description: Whether the host knows neighbours at all, which is where lldpd runs on it.
+  returned: success
+  type: bool
+  sample: true
+ports:
+  description:
+    - The ports of all network functions that are no VFs, in the order of their addresses and of
+      the port's number on its function.
+    - A function without network interface is one port.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: PCI address of the function.
+      type: str
+      sample: "0000:3b:00.0"
+    interface:
+      description: Name of the network interface, null where there is none.
+      type: str
+      sample: enp59s0f0np0
+    mac:
+      description: Permanent MAC, null where there is no network interface.
+      type: str
+      sample: 0c:42:a1:00:00:10
+    vendor:
+      description: PCI vendor id.
+      type: str
+      sample: "0x15b3"
+    device:
+      description: PCI device id.
+      type: str
+      sample: "0x1017"
+    driver:
+      description: Driver, null for none.
+      type: str
+      sample: mlx5_core
+    up:
+      description: Whether the interface is set up.
+      type: bool
+      sample: true
+    carrier:
+      description: Whether it has a carrier, null where it is not set up.
+      type: bool
+      sample: true
+    speed:
+      description: Speed of its link in bit/s, null where there is no link or none is told.
+      type: int
+      sample: 100000000000
+    mtu:
+      description: MTU in bytes, null where there is no network interface.
+      type: int
+      sample: 1500
+    pcie:
+      description:
+        - The function's PCI Express link as it is (C(speed) in GT/s, C(width) in lanes), and the
+          best that the function can have (C(max_speed), C(max_width)).
+        - Null where it has none or does not tell.
+      type: dict
+      sample: {speed: 8.0, width: 16, max_speed: 16.0, max_width: 16}
+    numa_node:
+      description: NUMA node, null where the firmware names none.
+      type: int
+      sample: 0
+    management:
+      description: What management traffic goes through the function, null for none.
+      type: str
+      sample: enp59s0f0np0 carries a default route
+    neighbour:
+      description:
+        - What the cable leads to, by LLDP; a C(system), its C(port), and the port's C(description).
+        - Null where nothing was heard.
+      type: dict
+      sample: {system: xleaf0, port: swp1, description: to x0}
 pfs:
   description: The PFs in the order of their addresses.
   returned: success
@@ -82,11 +197,11 @@ pfs:
       type: int
       sample: 0
     numvfs:
-      description: Number of VFs.
+      description: Number of VFs, null where the kernel offers no SR-IOV.
       type: int
       sample: 2
     totalvfs:
-      description: The most VFs that the PF can have.
+      description: The most VFs that the PF can have, null where the kernel offers no SR-IOV.
       type: int
       sample: 64
     autoprobe:
@@ -100,6 +215,24 @@ pfs:
         - C(extended) is false where only its first 256 bytes could be read.
       type: dict
       sample: {acs: false, aer: true, ari: true, extended: true, sriov: true, total_vfs: 64}
+    acs:
+      description:
+        - Whether all ports above it have Access Control Services.
+        - Null where there is no such port or its configuration cannot be read.
+      type: bool
+      sample: true
+    group_mates:
+      description: PCI addresses of the other functions in its IOMMU group.
+      type: list
+      elements: str
+      sample: ["0000:3b:00.1"]
+    firmware:
+      description:
+        - What holds now of SR-IOV in the firmware of its card; C(enabled) is V(SRIOV_EN) and
+          C(numvfs) is V(NUM_OF_VFS), each null where that is not told, and C(problem) says why.
+        - Null for cards of other vendors, and without O(firmware).
+      type: dict
+      sample: {enabled: true, numvfs: 16, problem: null}
     problem:
       description: Why the attributes of the VFs could not be read, null where they could.
       type: str
@@ -137,6 +270,20 @@ pfs:
           description: VLAN id, 0 for none.
           type: int
           sample: 100
+        users:
+          description: Who uses it on this host, whatever the ledger says of it.
+          type: list
+          elements: str
+          sample:
+            - process 4711 (qemu-system-x86, guest alpha) has /dev/vfio/42 open
+        group_mates:
+          description:
+            - PCI addresses of the functions that keep it from a guest of its own, which are the
+              others in its IOMMU group.
+            - Bridges that VFIO leaves to the host are none of them.
+          type: list
+          elements: str
+          sample: []
 materializations:
   description: What the ledger says that each materialization holds, by its id.
   returned: success
@@ -180,11 +327,14 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import _info
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
-ARGUMENT_SPEC: dict[str, t.Any] = {"pfs": {"type": "list", "elements": "str"}}
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "pfs": {"type": "list", "elements": "str"},
+    "firmware": {"type": "bool", "default": False},
+}
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    return {"changed": False, **_info.gather(host, params["pfs"])}
+    return {"changed": False, **_info.gather(host, params["pfs"], firmware=params["firmware"])}
 
 
 def main() -> None:

@@ -247,10 +247,19 @@ class Machine(Host):
         self.add_driver(driver)
         self._bind(address, driver)
         if driver in _NETWORK_DRIVERS:
-            number = next(n for n in range(1, 256) if f"eth{n}" not in self.netlink.interfaces)
-            self.add_interface(f"eth{number}", address, mac=f"02:ff:00:00:{number:02x}:00")
+            number = next(n for n in range(1, 1 << 16) if f"eth{n}" not in self.netlink.interfaces)
+            mac = f"02:ff:00:00:{number & 255:02x}:{number >> 8:02x}"
+            self.add_interface(f"eth{number}", address, mac=mac)
         elif "vfio" in driver and self.vfio_cdev:
             self.put(f"{DEVICES}/{address}/vfio-dev/vfio{self.link(_group(address))}/dev", "")
+
+    def move_to_group(self, address: str, group: str) -> None:
+        """Put the function into the IOMMU group *group*, as where nothing isolates it."""
+        own = self.link(_group(address))
+        os.unlink(self.path(_group(address)))
+        shutil.rmtree(self.path(f"{GROUPS}/{own}"))
+        self._link(f"{DEVICES}/{address}/iommu_group", f"{GROUPS}/{group}")
+        self._link(f"{GROUPS}/{group}/devices/{address}", f"{DEVICES}/{address}")
 
     @property
     def writes(self) -> list[Event]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import typing as t
@@ -15,23 +14,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _materialization
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
-from ansible_collections.mergetb.sriov.tests.unit import command_line, models
+from ansible_collections.mergetb.sriov.tests.unit import command_line, models, played
 
-COLLECTION = Path("ansible_collections", "mergetb", "sriov")
 HOSTS = ("x0", "x1")
 MZID = "one.hello.demo"
-
-SRIOV_INFO = """
-import json
-
-from ansible.plugins.action import ActionBase
-
-
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
-        with open("found.json") as file:
-            return json.load(file)[task_vars["inventory_hostname"]]
-"""
 
 
 def prepared(host: str) -> dict[str, t.Any]:
@@ -56,15 +42,7 @@ def prepared(host: str) -> dict[str, t.Any]:
 @pytest.fixture(scope="module")
 def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a path of collections with a copy of this one, whose sriov_info is played."""
-    path = tmp_path_factory.mktemp("collections")
-    for part in ("plugins", "roles", "playbooks"):
-        shutil.copytree(
-            Path(command_line.COLLECTIONS) / COLLECTION / part, path / COLLECTION / part
-        )
-    action = path / COLLECTION / "plugins" / "action"
-    action.mkdir()
-    (action / "sriov_info.py").write_text(SRIOV_INFO, encoding="utf-8")
-    return path
+    return played.collections(tmp_path_factory.mktemp("collections"), "sriov_info")
 
 
 @pytest.fixture
@@ -73,13 +51,8 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     models.hello().save_xir()
     shutil.copy(PHOBOS / "phobos.xir", tmp_path)
-    tell(tmp_path, {host: prepared(host) for host in HOSTS})
+    played.tell(tmp_path, {host: prepared(host) for host in HOSTS})
     return tmp_path
-
-
-def tell(directory: Path, found: dict[str, t.Any]) -> None:
-    """Let the hosts tell this."""
-    (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def allocate(
@@ -134,7 +107,7 @@ def test_materialization_is_written_and_kept(collections: Path, directory: Path)
             }
             for vf in vfs
         ]
-    tell(directory, found)
+    played.tell(directory, found)
     second = allocate(collections, directory, "-e", "sriov_placement=pack")
     assert "changed=0" in second.stdout
     assert second.stdout.count("(kept)") == 5

@@ -27,10 +27,11 @@ def test_hyphen_and_underscore_are_the_same(tmp_path: Path) -> None:
 
 def test_modprobe_is_not_believed(tmp_path: Path) -> None:
     host = BootMachine(tmp_path, FILES)
-    _kernel_modules.load(host, ["vfio-pci"])
+    plan = _kernel_modules.plan(host, ["vfio-pci", "vfio"], "test")
     with pytest.raises(SriovError, match=r"no module vfio: .*blacklist"):
-        _kernel_modules.load(host, ["vfio-pci", "vfio"])
-    assert host.calls == [["modprobe", "vfio-pci"]] * 2 + [["modprobe", "vfio"]]
+        _kernel_modules.apply(host, plan)
+    assert host.calls == [["modprobe", "--dry-run", "vfio"], ["modprobe", "vfio"]]
+    assert not host.writes
 
 
 def test_an_unknown_module_is_told_before_anything_is_done(tmp_path: Path) -> None:

@@ -222,6 +222,28 @@ def test_what_cannot_be_seen_is_not_taken_for_unused(machine: Machine) -> None:
         _usage.holders(machine, VFS)
 
 
+@pytest.mark.parametrize("driver", ["igbvf", "vfio-pci"])
+def test_what_all_vfs_share_is_read_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    machine.add_pf("0000:03:00.0", "ens3f0", "04:70:00:00:00:30", numvfs=7)
+    vfs = [machine.link(f"/sys/bus/pci/devices/0000:03:00.0/virtfn{vf}") or "" for vf in range(7)]
+    entries = [ledger_entry(pf_mac="04:70:00:00:00:30", vf=vf) for vf in range(7)]
+    _ledger.write(machine, {"one.hello.demo": entries, "two.hello.demo": [ledger_entry()]})
+    for address in vfs:
+        machine.bind(address, driver)
+    dumps, listings = [], []
+    links, names = machine.netlink.links, machine.names
+    monkeypatch.setattr(machine.netlink, "links", lambda: dumps.append("links") or links())
+    monkeypatch.setattr(machine, "names", lambda path: listings.append(path) or names(path))
+
+    assert set(_usage.holders(machine, vfs)) == set(vfs)
+    # One for the ledger's claims, and one for what the kernel has.
+    assert len(dumps) == (2 if driver == "igbvf" else 1)
+    assert listings.count("/proc") == (0 if driver == "igbvf" else 1)
+    assert listings.count("/sys/bus/pci/devices/0000:03:00.0") == 1
+
+
 def test_a_real_process_is_found(machine: Machine) -> None:
     """This process, with a file of the test's in the place of VFIO's."""
     machine.bind(VFS[0], "vfio-pci")

@@ -13,6 +13,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
 from ansible_collections.mergetb.sriov.plugins.modules import mlx_config
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
+from ansible_collections.mergetb.sriov.tests.unit.firmware import Firmware
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
 PF0 = "0000:3b:00.0"
@@ -21,22 +22,12 @@ WISH = [{"address": PF0, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16}}]
 
 
 class Hypervisor(Machine):
-    """A host with a card that no emulation has: one that resets, forgets, or breaks on the way.
-
-    `columns` are the default, current and next value of each parameter that it shows; `frozen` are
-    those that it does not store although it says so. `calls` are the commands that changed it.
-    """
+    """A host with a card that no emulation has: one that resets, forgets, or breaks on the way."""
 
     def __init__(self, directory: Path, *, device: str = "0x1017") -> None:
         super().__init__(directory)
-        self.columns: dict[str, list[str]] = {
-            "SRIOV_EN": ["False(0)"] * 3,
-            "NUM_OF_VFS": ["0"] * 3,
-        }
-        self.frozen: set[str] = set()
+        self.firmware = Firmware()
         self.routes: list[dict[str, str]] = []
-        self.fails: dict[str, str] = {}
-        self.calls: list[str] = []
         for address, interface in ((PF0, "p0"), (PF1, "p1")):
             self.add_function(address, vendor="0x15b3", device=device)
             self.add_interface(interface, address, mac=f"04:70:00:00:00:{address[-1]:0>2}")
@@ -48,37 +39,7 @@ class Hypervisor(Machine):
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         if argv[0] == "ip":
             return Completed(0, json.dumps(self.routes), "")
-        assert argv[1] == "-d"
-        command = "reset" if argv[0] == "mstfwreset" else argv[4]
-        if command in self.fails:
-            return Completed(3, f"-E- {self.fails[command]}\n", "")
-        if "-j" in argv:
-            return Completed(3, "-E- invalid argument: -j\n", "")
-        if command == "query":
-            return self._query(argv[5:])
-        self.calls.append(" ".join(argv))
-        if command == "reset":
-            for columns in self.columns.values():
-                columns[1] = columns[2]
-        else:
-            self._set(argv[5:])
-        return Completed(0, "Done!\n-I- Please reboot machine to load new configurations.\n", "")
-
-    def _query(self, names: t.Sequence[str]) -> Completed:
-        lines = ["Configurations:  Default  Current  Next Boot"]
-        for name in names:
-            if name not in self.columns:
-                return Completed(3, f"-E- The Device doesn't support {name} parameter\n", "")
-            lines.append(f"   {name}  {'  '.join(self.columns[name])}")
-        return Completed(0, "\n".join(lines), "")
-
-    def _set(self, assignments: t.Iterable[str]) -> None:
-        for assignment in assignments:
-            name, _equals, text = assignment.partition("=")
-            if name not in self.frozen:
-                boolean = self.columns[name][0].startswith(("True", "False"))
-                label = {"0": "False(0)", "1": "True(1)"}[text] if boolean else text
-                self.columns[name][2] = label
+        return self.firmware.run(argv)
 
 
 @pytest.fixture
@@ -96,17 +57,17 @@ def run(
 
 def test_a_reset_loads_what_was_set(host: Hypervisor, run: Runner) -> None:
     predicted = run(check_mode=True, devices=WISH, reset=True)
-    assert host.calls == []
+    assert host.firmware.calls == []
     done = run(devices=WISH, reset=True)
     for key in ("changed", "steps", "diff", "reboot_required", "power_cycle_required"):
         assert predicted[key] == done[key]
     assert done["steps"] == {PF0: ["SRIOV_EN=1 NUM_OF_VFS=16", "reset"]}
     assert not done["reboot_required"]
     assert done["devices"][0]["settings"]["NUM_OF_VFS"] == {"default": 0, "current": 16, "next": 16}
-    assert host.calls[1:] == [f"mstfwreset -d {PF0} -l 3 -y reset"]
+    assert host.firmware.calls[1:] == [f"mstfwreset -d {PF0} -l 3 -y reset"]
 
     assert not run(devices=WISH, reset=True)["changed"]
-    assert len(host.calls) == 2
+    assert len(host.firmware.calls) == 2
 
 
 def test_a_reset_loads_what_was_set_by_an_earlier_run(host: Hypervisor, run: Runner) -> None:
@@ -122,18 +83,18 @@ def test_the_management_nic_is_not_reset(host: Hypervisor, run: Runner) -> None:
         answer = run(check_mode=check_mode, devices=WISH, reset=True)
         assert "was not reset, since p1 carries a default route; reboot" in answer["warnings"][-1]
         assert answer["reboot_required"]
-    assert not any("reset" in call for call in host.calls)
+    assert not any("reset" in call for call in host.firmware.calls)
 
 
 def test_a_card_with_vfs_is_not_reset(host: Hypervisor, run: Runner) -> None:
     host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "2")
     answer = run(devices=WISH, reset=True)
     assert f"since {PF1} has 2 VFs" in answer["warnings"][-1]
-    assert len(host.calls) == 1
+    assert len(host.firmware.calls) == 1
 
 
 def test_a_reset_that_fails_leaves_the_reboot(host: Hypervisor, run: Runner) -> None:
-    host.fails["reset"] = "The tool is not supported on virtual machines"
+    host.firmware.fails["reset"] = "The tool is not supported on virtual machines"
     answer = run(devices=WISH, reset=True)
     assert answer["steps"] == {PF0: ["SRIOV_EN=1 NUM_OF_VFS=16"]}
     assert "not supported on virtual machines; reboot the host" in answer["warnings"][-1]
@@ -141,14 +102,14 @@ def test_a_reset_that_fails_leaves_the_reboot(host: Hypervisor, run: Runner) -> 
 
 
 def test_firmware_that_forgets_is_an_error(host: Hypervisor, run: Runner) -> None:
-    host.frozen = {"NUM_OF_VFS"}
+    host.firmware.frozen = {"NUM_OF_VFS"}
     message = run(devices=WISH)["msg"]
     assert "took NUM_OF_VFS=16 and has not kept it" in message
     assert f"Written for the next start of {PF0} are now: SRIOV_EN=1; not written: NUM" in message
 
 
 def test_a_switch_that_unhides_nothing(host: Hypervisor, run: Runner) -> None:
-    host.columns["ADVANCED_PCI_SETTINGS"] = ["False(0)"] * 3
+    host.firmware.columns["ADVANCED_PCI_SETTINGS"] = ["False(0)"] * 3
     settings = {"ADVANCED_PCI_SETTINGS": True, "MAX_ACC_OUT_READ": 44}
     message = run(devices=[{"address": PF0, "settings": settings}])["msg"]
     assert "MAX_ACC_OUT_READ: the card's firmware does not offer it" in message
@@ -159,9 +120,12 @@ def test_a_set_that_fails_and_cannot_be_looked_into(
     host: Hypervisor, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(assignments: t.Iterable[str]) -> None:
-        host.fails = {"set": "Failed to set configuration", "query": "Failed to open the device"}
+        host.firmware.fails = {
+            "set": "Failed to set configuration",
+            "query": "Failed to open the device",
+        }
 
-    monkeypatch.setattr(host, "_set", broken)
+    monkeypatch.setattr(host.firmware, "_set", broken)
     message = run(devices=WISH)["msg"]
     assert "the card does not answer" in message
     assert "What of it is written cannot be read" in message
@@ -187,14 +151,14 @@ def test_a_bluefield(
     refused: bool,
 ) -> None:
     host = Hypervisor(tmp_path / "bluefield", device="0xa2dc")
-    host.columns["INTERNAL_CPU_MODEL"] = model
+    host.firmware.columns["INTERNAL_CPU_MODEL"] = model
     if engine:
-        host.columns["INTERNAL_CPU_OFFLOAD_ENGINE"] = engine
+        host.firmware.columns["INTERNAL_CPU_OFFLOAD_ENGINE"] = engine
     answer = run._replace(host=host)(devices=WISH)
     assert answer.get("failed", False) is refused
     if refused:
         assert "DPU mode (INTERNAL_CPU_OFFLOAD_ENGINE ENABLED(0))" in answer["msg"]
-        assert host.calls == []
+        assert host.firmware.calls == []
 
 
 @pytest.mark.parametrize(
@@ -213,7 +177,7 @@ def test_what_is_no_card(host: Hypervisor, run: Runner, address: str, message: s
     wish = {"address": address, "settings": {"SRIOV_EN": True}}
     answer = run(devices=[*WISH, wish])
     assert message in answer["msg"]
-    assert host.calls == []
+    assert host.firmware.calls == []
 
 
 def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

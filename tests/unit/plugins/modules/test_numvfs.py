@@ -47,7 +47,8 @@ def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: R
         assert predicted[key] == done[key]
     assert done["changed"]
     assert done["steps"] == {
-        PF: ["link up", "sriov_drivers_autoprobe 0", "sriov_numvfs 0", "sriov_numvfs 3"]
+        PF: ["link up", "sriov_drivers_autoprobe 0", "sriov_numvfs 0", "sriov_numvfs 3"],
+        _numvfs.UDEV_RULES: ["write"],
     }
     assert done["diff"][0]["before"] == {PF: 2, "0000:01:00.1": 0}
     assert done["diff"][0]["after"] == {PF: 3, "0000:01:00.1": 0}

@@ -51,6 +51,17 @@ def test_one_pf(run: Runner) -> None:
     assert pf["address"] == "0000:01:00.1"
 
 
+def test_firmware_is_asked_where_that_is_wished(
+    machine: Machine, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.put("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x15b3")
+    monkeypatch.setattr(machine, "has_command", lambda name: False)
+
+    assert run()["pfs"][0]["firmware"] is None
+    firmware = run(firmware=True)["pfs"][0]["firmware"]
+    assert "install the package mstflint" in firmware["problem"]
+
+
 def test_an_error_is_one_message(run: Runner) -> None:
     answer = run(pfs=["0000:01:10.0"])
 

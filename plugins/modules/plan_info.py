@@ -1,0 +1,246 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan_info
+short_description: See what preparing a host or materializing an experiment is going to do to it
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Reads the host and plans with the functions of the modules that do it, role by role, what
+    P(mergetb.sriov.prepare#playbook) or P(mergetb.sriov.materialize#playbook) is going to do, up to
+    the first thing that stops it. Nothing is changed.
+  - What comes behind a restart is planned for the host as it comes back. It has the VFs that its
+    udev rules make, and the links of its PFs are taken to be up or down as now.
+  - What firmware of ConnectX and BlueField cards needs is unknown as long as C(mstconfig) is not
+    installed. A warning says so.
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.info
+options:
+  prepare:
+    description:
+      - Plan the preparation of the host with these variables of its roles, here without the prefix
+        C(sriov_).
+      - One of O(prepare) and O(materialize) is required.
+    type: dict
+    suboptions:
+      pfs:
+        description: See P(mergetb.sriov.preflight#role).
+        type: list
+        elements: dict
+        required: true
+      numvfs:
+        description: See P(mergetb.sriov.preflight#role).
+        type: dict
+        default: {}
+      kernel_arguments:
+        description: See P(mergetb.sriov.iommu#role).
+        type: list
+        elements: str
+        default: []
+      mlx_firmware:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: bool
+        default: true
+      mlx_settings:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: dict
+        default: {}
+      mlx_largest_numvfs:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: bool
+        default: false
+      mlx_reset:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: bool
+        default: false
+      kernel_modules:
+        description: See P(mergetb.sriov.vfio#role).
+        type: list
+        elements: str
+        default: []
+      restore_before:
+        description: See P(mergetb.sriov.restore#role).
+        type: list
+        elements: str
+        default: []
+      force:
+        description: See P(mergetb.sriov.vfs#role).
+        type: bool
+        default: false
+  materialize:
+    description:
+      - Plan the call of M(mergetb.sriov.materialization) with these options.
+    type: dict
+seealso:
+  - module: mergetb.sriov.preflight
+  - module: mergetb.sriov.materialization
+"""
+
+EXAMPLES = r"""
+- name: See what the host lacks
+  mergetb.sriov.plan_info:
+    prepare:
+      pfs: "{{ sriov_pfs }}"
+      kernel_arguments: [iommu=pt]
+      kernel_modules: [vfio-pci]
+  register: plan
+
+- name: Leave alone a host that somebody has to look at
+  ansible.builtin.meta: end_host
+  when: plan.state == 'blocked'
+"""
+
+RETURN = r"""
+state:
+  description:
+    - V(ready) where nothing is to be done, V(change) where something is, V(reboot) where that takes
+      a RV(restart), and V(blocked) where something prevents it.
+  returned: success
+  type: str
+  sample: reboot
+restart:
+  description:
+    - V(reboot), V(firmware reset), which takes the card's interfaces away for seconds, or
+      V(power cycle), which no run makes; null for none.
+  returned: success
+  type: str
+  sample: reboot
+steps:
+  description: What is done, in the order of time, up to what stops it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    role:
+      description: The role that does it.
+      type: str
+      sample: vfs
+    element:
+      description: What it is done to, a file, device or service.
+      type: str
+      sample: "0000:3b:00.0"
+    action:
+      description: What is done.
+      type: str
+      sample: sriov_numvfs 16
+blockers:
+  description: What stops the run on this host.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    role:
+      description: The role that stops.
+      type: str
+      sample: preflight
+    message:
+      description: Why, and what helps.
+      type: str
+      sample: "ens1f0 (0000:3b:00.0): it has no driver; load the driver of the card"
+notes:
+  description: What does not stop it, but should be known.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+disturbed:
+  description: The VFs that are destroyed, and those in use that a reboot takes away for a while.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    pf:
+      description: PCI address of the PF.
+      type: str
+      sample: "0000:3b:00.0"
+    vf:
+      description: Index of the VF.
+      type: int
+      sample: 0
+    address:
+      description: PCI address of the VF.
+      type: str
+      sample: "0000:3b:00.2"
+    by:
+      description: V(destroyed) or V(reboot).
+      type: str
+      sample: destroyed
+    users:
+      description: Who uses it.
+      type: list
+      elements: str
+      sample: ["process 4711 (qemu-system-x86, guest alpha) has /dev/vfio/42 open"]
+"""
+
+import functools
+import os
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.mergetb.sriov.plugins.module_utils import _plan, _request
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "prepare": {
+        "type": "dict",
+        "options": {
+            "pfs": {"type": "list", "elements": "dict", "required": True},
+            "numvfs": {"type": "dict", "default": {}},
+            "kernel_arguments": {"type": "list", "elements": "str", "default": []},
+            "mlx_firmware": {"type": "bool", "default": True},
+            "mlx_settings": {"type": "dict", "default": {}},
+            "mlx_largest_numvfs": {"type": "bool", "default": False},
+            "mlx_reset": {"type": "bool", "default": False},
+            "kernel_modules": {"type": "list", "elements": "str", "default": []},
+            "restore_before": {"type": "list", "elements": "str", "default": []},
+            "force": {"type": "bool", "default": False},
+        },
+    },
+    "materialize": {"type": "dict"},
+}
+
+
+def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    if os.geteuid():
+        raise SriovError("looking into a host's devices takes root: set become, or connect as root")
+    if params["prepare"]:
+        plan = _plan.prepare(host, _plan.Preparation(**params["prepare"]))
+    else:
+        plan = _plan.materialize(host, _validated(params["materialize"]))
+    return {
+        "changed": False,
+        "state": plan.state,
+        "restart": plan.restart,
+        "steps": [step._asdict() for step in plan.steps],
+        "blockers": [blocker._asdict() for blocker in plan.blockers],
+        "notes": plan.notes,
+        "disturbed": [vf._asdict() for vf in plan.disturbed],
+    }
+
+
+def _validated(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    result = ArgumentSpecValidator(_request.ARGUMENT_SPEC).validate(params)
+    if result.error_messages:
+        raise SriovError(f"materialize: {'; '.join(result.error_messages)}")
+    return result.validated_parameters
+
+
+def main() -> None:
+    run_module(
+        functools.partial(run, Host()),
+        ARGUMENT_SPEC,
+        required_one_of=[("prepare", "materialize")],
+        mutually_exclusive=[("prepare", "materialize")],
+    )
+
+
+if __name__ == "__main__":
+    main()

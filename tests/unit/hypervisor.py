@@ -1,0 +1,102 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A fabricated hypervisor that has all that `prepare` works on, and that can be restarted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _boot_loader,
+    _kernel_cmdline,
+    _numvfs,
+    _restore_service,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.tests.unit.boot_machine import DEBIAN_GRUB, DebianMachine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, config_space
+from ansible_collections.mergetb.sriov.tests.unit.firmware import Firmware
+
+CONFIG = config_space((0x01, b""), (0x10, b"\0" * 60))
+CARD = "0000:3b:00.0"
+
+# What an IOMMU that works shows; groups beside these are there from the start.
+_IOMMU = ("/sys/class/iommu/dmar0", "/sys/kernel/iommu_groups/0")
+
+
+class Hypervisor(DebianMachine):
+    """A Debian with VT-d that is off (`intel_iommu=off` in GRUB), and without NICs.
+
+    `firmware` is that of the card that `add_card` puts in.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            directory,
+            {
+                _boot_loader.DEFAULT_GRUB: DEBIAN_GRUB.replace('"quiet"', '"intel_iommu=off"'),
+                "/sys/firmware/acpi/tables/DMAR": "",
+                "/proc/sys/kernel/osrelease": "6.12.1\n",
+            },
+        )
+        self.firmware = Firmware()
+        self.boots = 0
+        self.run(["/usr/sbin/update-grub"])
+        self.restart()
+
+    def add_card(self) -> None:
+        """A ConnectX whose firmware has SR-IOV switched off."""
+        self.add_pf(CARD, "p0", "04:70:00:00:00:3b", driver="mlx5_core", config=CONFIG)
+        self.put(f"{DEVICES}/{CARD}/vendor", "0x15b3")
+        self._show_vfs_of_card()
+
+    def has_command(self, name: str) -> bool:
+        return name == "mstconfig"
+
+    def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
+        if argv[0] in ("mstconfig", "mstfwreset"):
+            return self.firmware.run(argv)
+        if argv[0] == "modprobe" and "--dry-run" not in argv:
+            self.put(f"/sys/module/{argv[-1].replace('-', '_')}/refcnt", "0")
+        if argv[:2] == ["systemctl", "enable"]:
+            wants = self.path(_restore_service._WANTS)
+            os.makedirs(os.path.dirname(wants), exist_ok=True)
+            os.symlink(_restore_service.UNIT, wants)
+        return super().run(argv)
+
+    def restart(self) -> None:
+        """Boot with what the boot loader, the firmware and the udev rules say."""
+        (entry,) = _boot_loader.Grub(self).entries() or []
+        self._start(entry)
+        self.firmware.start()
+        counts = _numvfs.counts_at_boot(self)
+        for address in self.names(DEVICES):
+            base = f"{DEVICES}/{address}"
+            if self.exists(f"{base}/sriov_numvfs"):
+                self.write(f"{base}/sriov_numvfs", "0")
+                self.put(f"{base}/sriov_drivers_autoprobe", "0" if address in counts else "1")
+                if address == CARD:
+                    self._show_vfs_of_card()
+                self.write(f"{base}/sriov_numvfs", str(counts.get(address, 0)))
+
+    def start_without_iommu(self) -> None:
+        """Boot once with other arguments than the boot loader's, which somebody has typed."""
+        self._start("root=UUID=9d ro intel_iommu=off")
+
+    def _start(self, arguments: str) -> None:
+        self.boots += 1
+        self.put("/proc/sys/kernel/random/boot_id", f"boot {self.boots}")
+        self.put("/proc/cmdline", arguments)
+        for path in _IOMMU:
+            shutil.rmtree(self.path(path), ignore_errors=True)
+            if "intel_iommu=on" in _kernel_cmdline.arguments(arguments):
+                self.put(f"{path}/x", "")
+
+    def _show_vfs_of_card(self) -> None:
+        enabled, count = (self.firmware.columns[name][1] for name in ("SRIOV_EN", "NUM_OF_VFS"))
+        self.put(f"{DEVICES}/{CARD}/sriov_totalvfs", count if enabled == "True(1)" else "0")

@@ -1,0 +1,50 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Playbooks on made-up hosts: an action of the name of a module plays what it tells."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import typing as t
+from pathlib import Path
+
+from ansible_collections.mergetb.sriov.tests.unit import command_line
+
+COLLECTION = Path("ansible_collections", "mergetb", "sriov")
+
+_TOLD = "told.json"
+_ACTION = f"""
+import json
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        with open("{_TOLD}") as file:
+            told = json.load(file)[task_vars["inventory_hostname"]]
+        if told is None:
+            raise AnsibleConnectionFailure("no route to host")
+        return told
+"""
+
+
+def collections(directory: Path, module: str) -> Path:
+    """A path of collections, in *directory*, with a copy of this one whose *module* is played."""
+    for part in ("plugins", "roles", "playbooks"):
+        shutil.copytree(
+            Path(command_line.COLLECTIONS) / COLLECTION / part, directory / COLLECTION / part
+        )
+    action = directory / COLLECTION / "plugins" / "action"
+    action.mkdir(exist_ok=True)
+    (action / f"{module}.py").write_text(_ACTION, encoding="utf-8")
+    return directory
+
+
+def tell(directory: Path, told: t.Mapping[str, t.Any]) -> None:
+    """Let the module return *told* by host, in runs in *directory*; `None` is out of reach."""
+    (directory / _TOLD).write_text(json.dumps(told), encoding="utf-8")
