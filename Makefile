@@ -6,8 +6,9 @@
 # make sanity      ansible-test sanity, under both
 # make package     build the collection, install it offline into an empty directory, use it there, under both
 # make firmware    mlx_config under the real mstconfig of two Debian releases and an emulated card
+# make page        the page of the report in Chromium
 # make molecule    the scenarios on the twin
-# make bench       measure against bare kernel interfaces and Ansible loops
+# make bench       measure against bare kernel interfaces and Ansible loops, and for 1,000 hosts
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
 # make constraints raise every pinned Python package to its newest version
 
@@ -24,7 +25,7 @@ REQUIREMENTS := requirements.txt tests/unit/requirements.txt tests/constraints.t
 PLAY := .venv/bin/ansible-playbook -i inventories/phobos/phobos.xir
 EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
 
-.PHONY: help demo clean test lint unit sanity package firmware molecule bench changelog constraints setup
+.PHONY: help demo clean test lint unit sanity package firmware page molecule bench changelog constraints setup
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -40,7 +41,7 @@ clean: .venv/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin -e twin_state=absent
 
 test:
-	@tests/tools/run_checks.sh lint unit sanity package firmware molecule
+	@tests/tools/run_checks.sh lint unit sanity package firmware page molecule
 
 lint: setup
 	.venv/bin/ruff check .
@@ -53,8 +54,8 @@ lint: setup
 
 unit: setup
 	tests/tools/debian_packages.sh iproute2 systemd libvirt-clients libxml2-utils openssh-client qemu-system-x86 qemu-utils
-	.venv-lowest/bin/pytest
-	.venv/bin/pytest
+	.venv-lowest/bin/pytest --numprocesses auto
+	.venv/bin/pytest --numprocesses auto
 
 sanity: setup
 	.venv-lowest/bin/python tests/tools/sanity.py
@@ -70,11 +71,18 @@ firmware: setup
 	tests/tools/debian_packages.sh mmdebstrap python3-fusepy
 	.venv/bin/pytest tests/connectx tests/integration
 
+page: setup
+	tests/tools/debian_packages.sh chromium chromium-driver poppler-utils
+	.venv/bin/pytest tests/report
+
 molecule: setup
 	$(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-config molecule/config.yml test --no-command-borders --all
 
 bench: setup
 	$(IN_VENV) python tests/bench/bench.py
+	.venv/bin/python tests/bench/info.py
+	.venv/bin/python tests/bench/report.py
+	.venv/bin/python tests/bench/facility.py
 
 changelog: setup
 	$(IN_VENV) antsibull-changelog release --reload-plugins --refresh --update-existing

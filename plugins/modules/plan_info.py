@@ -12,8 +12,8 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Reads the host and plans with the functions of the modules that do it, role by role, what
-    P(mergetb.sriov.prepare#playbook) or P(mergetb.sriov.materialize#playbook) is going to do, up to
-    the first thing that stops it. Nothing is changed.
+    the playbook C(mergetb.sriov.prepare) or C(mergetb.sriov.materialize) is going to do, up to the
+    first thing that stops it. Nothing is changed.
   - What comes behind a restart is planned for the host as it comes back. It has the VFs that its
     udev rules make, and the links of its PFs are taken to be up or down as now.
   - What firmware of ConnectX and BlueField cards needs is unknown as long as C(mstconfig) is not

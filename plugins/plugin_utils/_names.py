@@ -98,7 +98,7 @@ def address(value: str, what: str) -> str:
 
     :raises InputError: ``value`` is not an IP address
     """
-    _require_netaddr()
+    require_netaddr()
     try:
         return str(netaddr.IPNetwork(value).ip)
     except (netaddr.AddrFormatError, ValueError):
@@ -110,7 +110,7 @@ def mac(value: str, what: str) -> str:
 
     :raises InputError: ``value`` is not a MAC address, is zero or is multicast
     """
-    _require_netaddr()
+    require_netaddr()
     if not netaddr.valid_mac(value):
         raise InputError(f"{what} {quoted(value)} is not a MAC address")
     eui = netaddr.EUI(value, version=48, dialect=netaddr.mac_unix_expanded)
@@ -119,7 +119,8 @@ def mac(value: str, what: str) -> str:
     return str(eui)
 
 
-def _require_netaddr() -> None:
+def require_netaddr() -> None:
+    """Raise ``InputError`` where the package is missing that the other functions use."""
     if _NETADDR_IMPORT_ERROR is not None:
         raise InputError(
             "the Python package netaddr is missing where ansible runs; install it there"

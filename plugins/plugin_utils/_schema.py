@@ -47,6 +47,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     "AddressList": {"list": "1 repeated string"},
     "NIC": {
         "ports": "1 repeated Port",
+        "kind": "3 NICKind",
         "product_info": "4 ProductInfo",
         "model": "6 NICModel",
     },
@@ -200,6 +201,7 @@ ENUMS: dict[str, dict[int, str]] = {
             " ConsoleLink".split()
         )
     ),
+    "NICKind": dict(enumerate("ETH ENP ENO ENS WLP SWP IPMI Combo USBPort Serial".split())),
     "NICModel": {
         0: "Intel200",
         1: "Intel300",

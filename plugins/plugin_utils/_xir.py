@@ -23,7 +23,7 @@ _SWITCH_ROLES = frozenset(
 _MELLANOX = re.compile("mellanox|nvidia|connectx|bluefield", re.IGNORECASE)
 
 
-class _End(t.NamedTuple):
+class End(t.NamedTuple):
     """A port at an end of a cable, and the resource that has it."""
 
     resource: t.Any
@@ -57,8 +57,8 @@ def inventory(
             raise InputError(f"{count} resources have the id {_names.quoted(name)}; rename them")
 
     offered = frozenset(link_roles)
-    cabling = _Cabling(facility, offered)
-    resources = [r for r in facility.resources if not hypervisors_only or _is_hypervisor(r)]
+    cabling = Cabling(facility, offered)
+    resources = [r for r in facility.resources if not hypervisors_only or is_hypervisor(r)]
     hosts = [_host(resource, facility, cabling, offered) for resource in resources]
     _refuse_shared_macs(hosts, resources, offered)
     warnings = cabling.warnings()
@@ -67,7 +67,8 @@ def inventory(
     return hosts, warnings
 
 
-def _is_hypervisor(resource: t.Any) -> bool:
+def is_hypervisor(resource: t.Any) -> bool:
+    """Return whether a resource has the role Hypervisor and the alloc mode Virtual."""
     return "Hypervisor" in _values("Role", resource.roles) and "Virtual" in _values(
         "AllocMode", resource.alloc
     )
@@ -79,7 +80,7 @@ def _values(enum: str, numbers: t.Iterable[int]) -> list[str | int]:
     return [names.get(number, number) for number in dict.fromkeys(numbers) if number]
 
 
-def _host(resource: t.Any, facility: t.Any, cabling: _Cabling, offered: frozenset[str]) -> Host:
+def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset[str]) -> Host:
     name = _names.HOST.check(resource.id, "the id of a resource")
     pfs = [
         _pf(resource, nic, port, element, cabling)
@@ -92,7 +93,7 @@ def _host(resource: t.Any, facility: t.Any, cabling: _Cabling, offered: frozense
     roles = _values("Role", resource.roles)
     groups = [f"role_{role}".lower() for role in roles]
     groups += sorted({f"leaf_{pf['leaf']['host']}" for pf in pfs if pf["leaf"]})
-    if _is_hypervisor(resource):
+    if is_hypervisor(resource):
         groups.append("hypervisors")
     if any(_MELLANOX.search(f"{pf['nic_model']} {pf['product']}") for pf in pfs):
         groups.append("mellanox")
@@ -129,16 +130,17 @@ def _ports(resource: t.Any) -> t.Iterator[tuple[t.Any, t.Any, str]]:
             yield nic, port, f"{resource.id} {label}"
 
 
-def _link_roles(port: t.Any) -> list[str | int]:
+def port_roles(port: t.Any) -> list[str | int]:
+    """Return the link roles of a port, by name where they have one."""
     return _values("LinkRole", [*port.roles, port.role])
 
 
 def _is_offered(port: t.Any, link_roles: frozenset[str]) -> bool:
-    return port.sriov.Pf.MaxVFs > 0 and not link_roles.isdisjoint(_link_roles(port))
+    return port.sriov.Pf.MaxVFs > 0 and not link_roles.isdisjoint(port_roles(port))
 
 
 def _pf(
-    resource: t.Any, nic: t.Any, port: t.Any, element: str, cabling: _Cabling
+    resource: t.Any, nic: t.Any, port: t.Any, element: str, cabling: Cabling
 ) -> dict[str, t.Any]:
     what = f"port {element}:"
     if not port.mac and not port.name:
@@ -154,8 +156,8 @@ def _pf(
         "nic_model": next(iter(_values("NICModel", [nic.model])), None),
         "product": _names.text(product, f"{what} product") or None,
         "capacity": port.capacity or None,
-        "link_roles": _link_roles(port),
-        "leaf": cabling.leaf(_End(resource, port), element),
+        "link_roles": port_roles(port),
+        "leaf": cabling.leaf(End(resource, port), element),
     }
 
 
@@ -177,7 +179,7 @@ def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: froz
             raise InputError(f"ports {', '.join(elements)} have the same MAC address {mac}")
 
 
-class _Cabling:
+class Cabling:
     """What is at the other end of a port's cable.
 
     A port names its cable, and so does the port at the other end. What the indexes of these
@@ -187,18 +189,34 @@ class _Cabling:
     def __init__(self, facility: t.Any, link_roles: frozenset[str]) -> None:
         self._facility = facility
         self._link_roles = link_roles
-        self._ends: dict[str, list[_End]] = {}
+        self._ends: dict[str, list[End]] = {}
         for resource in facility.resources:
             for _nic, port, _element in _ports(resource):
                 if port.connector.element:
-                    self._ends.setdefault(port.connector.element, []).append(_End(resource, port))
+                    self._ends.setdefault(port.connector.element, []).append(End(resource, port))
         self._unpaired: list[str] = []
 
-    def leaf(self, near: _End, element: str) -> dict[str, str | None] | None:
+    def leaf(self, near: End, element: str) -> dict[str, str | None] | None:
         """Return the switch at the other end; None where none is known.
 
         It is told by ``host`` and ``port``; ``domain`` is the same for all switches that cables
         join.
+
+        :param element: name of the near end in a message
+        """
+        far = self.far_end(near, element)
+        if far is None:
+            return None
+        return {
+            "host": _names.text(far.resource.id, f"port {element}: leaf"),
+            "port": _names.text(far.port.name, f"port {element}: port of the leaf") or None,
+            "domain": _names.text(
+                self._domains[far.resource.id], f"port {element}: domain of the leaf"
+            ),
+        }
+
+    def far_end(self, near: End, element: str) -> End | None:
+        """Return the port of a switch at the other end; None where none is known.
 
         :param element: name of the near end in a message
         """
@@ -210,17 +228,9 @@ class _Cabling:
             far = self._same_lane(near, far)
             if len(far) != 1:
                 self._unpaired.append(element)
-        if len(far) != 1:
-            return None
-        return {
-            "host": _names.text(far[0].resource.id, f"port {element}: leaf"),
-            "port": _names.text(far[0].port.name, f"port {element}: port of the leaf") or None,
-            "domain": _names.text(
-                self._domains[far[0].resource.id], f"port {element}: domain of the leaf"
-            ),
-        }
+        return far[0] if len(far) == 1 else None
 
-    def _same_lane(self, near: _End, far: list[_End]) -> list[_End]:
+    def _same_lane(self, near: End, far: list[End]) -> list[End]:
         """Return the far ends on the lane of a breakout cable, else those of the undivided end."""
         lane = self._lane(near)
         if lane is None:
@@ -229,7 +239,7 @@ class _Cabling:
         wanted = lane if lane in lanes else None
         return [end for end, far_lane in zip(far, lanes, strict=True) if far_lane == wanted]
 
-    def _lane(self, end: _End) -> int | None:
+    def _lane(self, end: End) -> int | None:
         """Return the index of an end on its breakout cable; None if it takes the whole cable."""
         if _is_divided(end.port):
             return end.port.breakout.index
@@ -264,7 +274,7 @@ class _Cabling:
         return domains
 
     def _joins(self, port: t.Any) -> bool:
-        roles = _link_roles(port)
+        roles = port_roles(port)
         return not roles or not self._link_roles.isdisjoint(roles)
 
     def warnings(self) -> list[str]:

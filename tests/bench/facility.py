@@ -1,0 +1,378 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Measure the read-only playbooks over a large facility of simulated hosts.
+
+Usage: facility.py [--hosts N] [PLAYBOOK ...]
+
+A host is a directory made of the fabricated tree of its kind. Ansible reaches it by the local
+connection, under a Python that puts the collection's modules on that directory. Beside each
+playbook stands what Ansible itself takes: a play of as many tasks, of which one is `ping`, since
+each playbook calls one module a host, and the others are `debug`.
+
+Shown are wall seconds, the CPU seconds of all processes, the largest resident set of any, the same
+of Ansible alone (idle), and how much CPU a playbook takes more for each host. There are twice as
+many forks as processors, or ANSIBLE_FORKS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible.plugins.loader import init_plugin_loader
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
+HOSTS = 1000
+PFS = 2
+VFS = 16
+VFS_HELD = 4
+PORTS_PER_LEAF = 64
+CAPACITY = 100_000_000_000
+
+PING = "ansible.builtin.ping"
+DEBUG = "ansible.builtin.debug"
+INFO = "mergetb.sriov.sriov_info"
+PLAYBOOKS = (INFO, "mergetb.sriov.plan", "mergetb.sriov.audit", "mergetb.sriov.report")
+
+# In a process of its own: what a process has for its largest resident set begins with that of the
+# one that forked it.
+MEASURE = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[2:])
+seconds = time.perf_counter() - start
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    cpu = used.ru_utime + used.ru_stime
+    json.dump([done.returncode, seconds, cpu, used.ru_maxrss / 1024], file)
+"""
+
+_RECAP = re.compile(r"^(\S+) +: ok=(\d+) .*unreachable=(\d+) .*ignored=(\d+)", re.MULTILINE)
+
+
+class Cost(t.NamedTuple):
+    """What a play took: wall and CPU seconds, MB; how many tasks all hosts and one host had."""
+
+    seconds: float
+    cpu: float
+    megabytes: float
+    everywhere: int
+    once: int
+
+
+def pf_name(pf: int) -> str:
+    return f"ens{pf + 1}f0"
+
+
+def mac(host: int, pf: int) -> str:
+    return f"{macs(host)}{pf:02x}"
+
+
+def macs(host: int) -> str:
+    """How the MACs of a host begin. A fabricated tree has those of host 0."""
+    return f"04:72:00:{host >> 8:02x}:{host & 255:02x}:"
+
+
+def leaf_port(host: int, pf: int) -> tuple[str, str]:
+    """The leaf, and the port of it, that a PF is cabled to."""
+    leaf, port = divmod(host * PFS + pf, PORTS_PER_LEAF)
+    return f"leaf{leaf}", f"swp{port + 1}"
+
+
+def model(hosts: int) -> bytes:
+    """The facility of *hosts* hypervisors and their leafs."""
+    from ansible_collections.mergetb.sriov.tests.tools import make_phobos
+    from mergetbapi import xir
+
+    build = make_phobos.Builder()
+    leafs: dict[str, xir.Resource] = {}
+    for number in range(hosts):
+        name = f"x{number}"
+        host = build.resource(
+            name,
+            [xir.Role.TbNode, xir.Role.Hypervisor],
+            [xir.AllocMode.Physical, xir.AllocMode.Virtual],
+        )
+        address = f"172.29.{number >> 8}.{number & 255}"
+        host.infranet_addr = {"harbor": xir.AddressList([address])}
+        ports = [
+            xir.Port(
+                parent=name,
+                index=pf,
+                name=pf_name(pf),
+                mac=mac(number, pf),
+                capacity=CAPACITY,
+                sriov=xir.Sriov(pf=xir.SriovPf(max_v_fs=VFS)),
+            )
+            for pf in range(PFS)
+        ]
+        product = xir.ProductInfo(manufacturer="Intel", model="E810-C")
+        host.ni_cs.append(
+            xir.Nic(
+                kind=xir.NicKind.ENS,
+                model=xir.NicModel.Intel800,
+                product_info=product,
+                ports=ports,
+            )
+        )
+        for pf, port in enumerate(ports):
+            leaf, _port = leaf_port(number, pf)
+            if leaf not in leafs:
+                roles = [xir.Role.XpSwitch, xir.Role.Leaf]
+                leafs[leaf] = build.switch(leaf, roles, PORTS_PER_LEAF)
+            build.connect(port, leafs[leaf], xir.LinkRole.XpLink)
+    return bytes(xir.Facility(id="bench", resources=build.resources, cables=build.cables))
+
+
+def bare(directory: Path, vfs: int = VFS) -> t.Any:
+    """A host that nobody has prepared, whose PFs can have *vfs* VFs."""
+    from ansible_collections.mergetb.sriov.tests.unit import fabricated, hypervisor
+
+    host = hypervisor.Hypervisor(directory)
+    host.add_driver("vfio-pci")
+    for pf in range(PFS):
+        address, name = f"0000:{0x41 + pf:02x}:00.0", pf_name(pf)
+        host.add_pf(address, name, mac(0, pf), driver="ice", totalvfs=vfs, config=hypervisor.CONFIG)
+        for path, text in (
+            (f"{fabricated.DEVICES}/{address}/device", "0x1592"),
+            (f"{fabricated.DEVICES}/{address}/numa_node", "0"),
+            (f"{fabricated.DEVICES}/{address}/current_link_speed", "16.0 GT/s PCIe"),
+            (f"{fabricated.DEVICES}/{address}/max_link_speed", "16.0 GT/s PCIe"),
+            (f"{fabricated.DEVICES}/{address}/current_link_width", "16"),
+            (f"{fabricated.DEVICES}/{address}/max_link_width", "16"),
+            (f"/sys/class/net/{name}/carrier", "1"),
+            (f"/sys/class/net/{name}/speed", str(CAPACITY // 1_000_000)),
+        ):
+            host.put(path, text)
+    return host
+
+
+def prepared(directory: Path, vfs: int = VFS) -> t.Any:
+    """A host after `prepare`, with *vfs* VFs a PF."""
+    from ansible_collections.mergetb.sriov.plugins.modules import (
+        kernel_cmdline,
+        kernel_modules,
+        numvfs,
+        restore_service,
+    )
+
+    host = bare(directory, vfs)
+    kernel_cmdline.run(
+        host, {"iommu": True, "present": ["iommu=pt"], "absent": []}, check_mode=False
+    )
+    host.restart()
+    counts = [{"pf": mac(0, pf), "numvfs": vfs} for pf in range(PFS)]
+    numvfs.run(host, {"pfs": counts, "at_boot": True, "force": False}, check_mode=False)
+    kernel_modules.run(host, {"modules": ["vfio-pci"], "name": "mergetb-sriov"}, check_mode=False)
+    before = restore_service.ARGUMENT_SPEC["before"]["default"]
+    restore_service.run(host, {"before": before}, check_mode=False)
+    return host
+
+
+def held(directory: Path) -> t.Any:
+    """A host where a materialization has some VFs, and a guest runs with them."""
+    from ansible_collections.mergetb.sriov.plugins.module_utils import _materialization
+
+    host = prepared(directory)
+    claims = [
+        _materialization.Claim(
+            node="alpha",
+            nic=f"eth{1 + pf * VFS_HELD + vf}",
+            pf_name=pf_name(pf),
+            pf_mac=mac(0, pf),
+            vf=vf,
+            mac=f"02:72:00:00:{pf:02x}:{vf:02x}",
+            vlan=100 + vf,
+            mtu=None,
+        )
+        for pf in range(PFS)
+        for vf in range(VFS_HELD)
+    ]
+    policy = _materialization.Policy("vfio-pci")
+    devices = _materialization.run(host, "bench.hello.demo", claims, policy)["devices"]
+    groups = [
+        host.link(f"/sys/bus/pci/devices/{device['pci_address']}/iommu_group") for device in devices
+    ]
+    host.add_process(4711, "qemu-system-x86", *(f"/dev/vfio/{group}" for group in groups))
+    return host
+
+
+KINDS: dict[str, t.Callable[[Path], t.Any]] = {
+    "bare": bare,
+    "free": prepared,
+    "held": held,
+    # The NIC has fewer VFs than the model promises.
+    "short": functools.partial(prepared, vfs=VFS // 2),
+}
+
+
+def make_kinds(directory: Path) -> list[Path]:
+    """One directory a kind, with the files of such a host and what netlink tells of it."""
+    kinds = []
+    for name, make in KINDS.items():
+        kind = directory / name
+        host = make(kind / "root")
+        told = {
+            "links": list(host.netlink.interfaces.values()),
+            "vfs": {index: list(vfs.values()) for index, vfs in host.netlink.vfs.items()},
+        }
+        (kind / "netlink.json").write_text(json.dumps(told), encoding="utf-8")
+        kinds.append(kind)
+    return kinds
+
+
+def make_host(directory: Path, number: int, kind: Path) -> None:
+    """Host *number*, which has sysfs and processes in common with its kind."""
+
+    def copy(source: str, destination: str) -> None:
+        content = Path(source).read_bytes()
+        Path(destination).write_bytes(content.replace(macs(0).encode(), macs(number).encode()))
+
+    shutil.copytree(
+        kind,
+        directory,
+        symlinks=True,
+        ignore=lambda path, _names: ["sys", "proc"] if path == str(kind / "root") else [],
+        copy_function=copy,
+    )
+    for name in ("sys", "proc"):
+        (directory / "root" / name).symlink_to(kind / "root" / name)
+    heard = [
+        {
+            "name": pf_name(pf),
+            "chassis": [
+                {"name": [{"value": leaf}], "capability": [{"type": "Bridge", "enabled": True}]}
+            ],
+            "port": [{"id": [{"type": "ifname", "value": port}]}],
+        }
+        for pf in range(PFS)
+        for leaf, port in [leaf_port(number, pf)]
+    ]
+    commands = {"lldpctl -f json0": json.dumps({"lldp": [{"interface": heard}]})}
+    (directory / "commands.json").write_text(json.dumps(commands), encoding="utf-8")
+    python = directory / "python"
+    python.write_text(
+        f'#!/bin/sh\nSIMULATED_HOST="{directory}" PYTHONPATH="{HERE / "simulated"}" '
+        f'exec "{sys.executable}" "$@"\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+
+
+class Facility:
+    """The simulated facility in *directory*, and plays over it."""
+
+    def __init__(self, directory: Path, hosts: int) -> None:
+        self._directory = directory
+        self._hosts = hosts
+        (directory / "bench.xir").write_bytes(model(hosts))
+        kinds = make_kinds(directory / "kinds")
+        for number in range(hosts):
+            make_host(directory / "hosts" / f"x{number}", number, kinds[number % len(kinds)])
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": f"{directory}/hosts/{{{{ inventory_hostname }}}}/python",
+        }
+        self._write("hosts.yml", {"hypervisors": {"vars": variables}})
+
+    def play(self, playbook: str) -> Cost:
+        """Run a playbook, or a play of nothing but the module `INFO`."""
+        if playbook == INFO:
+            playbook = self._write("info.yml", [_play([{INFO: {"firmware": True}}])])
+        return self._run(playbook)
+
+    def idle(self, everywhere: int, once: int) -> Cost:
+        """Run a play that has so many tasks and does nothing."""
+        tasks: list[dict[str, t.Any]] = [{PING: None}]
+        tasks += [{DEBUG: {"msg": ""}} for _task in range(everywhere - 1)]
+        tasks += [{DEBUG: {"msg": ""}, "run_once": True} for _task in range(once)]
+        return self._run(self._write("idle.yml", [_play(tasks)]))
+
+    def _write(self, name: str, document: t.Any) -> str:
+        path = self._directory / name
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return str(path)
+
+    def _run(self, playbook: str) -> Cost:
+        cost = self._directory / "cost.json"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", MEASURE, cost),
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                *("-i", self._directory / "bench.xir", "-i", self._directory / "hosts.yml"),
+                playbook,
+            ],
+            cwd=CHECKOUT,
+            # The playbooks write into the directory of their user.
+            env={
+                "ANSIBLE_FORKS": str(2 * (os.cpu_count() or 1)),
+                **os.environ,
+                "ANSIBLE_NOCOLOR": "1",
+                "PWD": str(self._directory),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+        code, seconds, cpu, megabytes = json.loads(cost.read_text(encoding="utf-8"))
+        recap = {name: tuple(map(int, counts)) for name, *counts in _RECAP.findall(done.stdout)}
+        # A gate that is not passed ends with 2; each host must have done its part by then.
+        if (
+            code not in (0, 2)
+            or len(recap) != self._hosts
+            or any(not ok or unreachable or ignored for ok, unreachable, ignored in recap.values())
+        ):
+            sys.exit(f"{playbook} ended with {code}:\n{done.stdout[-4000:]}")
+        counts = [ok for ok, _unreachable, _ignored in recap.values()]
+        return Cost(seconds, cpu, megabytes, min(counts), max(counts) - min(counts))
+
+
+def _play(tasks: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    return {"hosts": "hypervisors", "gather_facts": False, "tasks": tasks}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--hosts", type=int, default=HOSTS)
+    parser.add_argument("playbooks", nargs="*", default=PLAYBOOKS)
+    options = parser.parse_args()
+    layout = "{:24} {:>6} {:>8} {:>8} {:>8} {:>10} {:>10} {:>17}"
+    with tempfile.TemporaryDirectory() as directory:
+        facility = Facility(Path(directory), options.hosts)
+        columns = ("tasks", "wall s", "CPU s", "MB", "idle wall", "idle CPU", "CPU ms/host more")
+        print(layout.format(f"{options.hosts} hosts", *columns), flush=True)
+        idles: dict[tuple[int, int], Cost] = {}
+        for playbook in options.playbooks:
+            cost = facility.play(playbook)
+            tasks = (cost.everywhere, cost.once)
+            idle = idles[tasks] = idles.get(tasks) or facility.idle(*tasks)
+            figures = (cost.seconds, cost.cpu, cost.megabytes, idle.seconds, idle.cpu)
+            beyond = 1000 * (cost.cpu - idle.cpu) / options.hosts
+            print(
+                layout.format(
+                    playbook,
+                    "{}+{}".format(*tasks),
+                    *(f"{figure:.1f}" for figure in figures),
+                    f"{beyond:.1f}",
+                ),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    init_plugin_loader([str(CHECKOUT / ".ansible/collections")])
+    main()
