@@ -46,7 +46,7 @@ test:
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/shellcheck .ci/run tests/tools/*.sh
+	.venv/bin/shellcheck .ci/run tests/tools/*.sh molecule/untagged/qemu/*
 	$(IN_VENV) ansible-lint
 	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 	.venv/bin/antsibull-changelog lint

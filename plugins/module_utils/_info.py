@@ -201,6 +201,9 @@ def _read_pf(host: Host, pf: _pci.PF, ifindex: int | None) -> _Pf:
             states = host.netlink.vf_states(ifindex)
         except (SriovError, OSError) as error:
             problem = str(error)
+        else:
+            if pf.vfs and not states:
+                problem = "the PF keeps no attributes for its VFs (no VST)"
     elif pf.vfs:
         problem = "the PF has no network interface, which VF attributes are read through"
     devices = {}

@@ -135,6 +135,9 @@ def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
             states = host.netlink.vf_states(link.index)
         except NoVfAttributesError:
             states = None
+        # Of an interface on a bus of its own (virtio) the kernel looks for no VFs at all.
+        if pf.vfs and not states:
+            states = None
         ports[mac] = Port(pf, link, states)
     return ports
 

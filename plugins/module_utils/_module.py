@@ -17,7 +17,7 @@ def run_module(
 ) -> t.NoReturn:
     """Answer with what `run(params, check_mode=...)` returns, or with why it could not be done.
 
-    *options* are those of `AnsibleModule`.
+    What the result has as `warnings` is shown. *options* are those of `AnsibleModule`.
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **options)
     try:
@@ -26,4 +26,6 @@ def run_module(
         module.fail_json(msg=str(error))
     except PermissionError as error:
         module.fail_json(msg=f"{error}: this takes root; connect as root, or set become")
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
     module.exit_json(**result)

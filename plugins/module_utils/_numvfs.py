@@ -257,16 +257,18 @@ def udev_rules(pfs: t.Iterable[tuple[_pci.PF, int]]) -> str:
                 "rule can make its VFs at boot: set at_boot to false"
             )
         if count:
+            # Not "device/", which of a virtio interface is no PCI function.
+            function = f"[pci/{pf.address}]"
             numvfs = f"{_pci.DEVICES}/{pf.address}/sriov_numvfs"
             up = 'RUN+="/sbin/ip link set dev $name up"'
             late = [up, f"RUN+=\"/bin/sh -c 'echo {count} > {numvfs}'\""]
-            early = [f'ATTR{{device/sriov_numvfs}}="{count}"', up]
+            early = [f'ATTR{{{function}sriov_numvfs}}="{count}"', up]
             lines.append(
                 ", ".join(
                     [
                         'ACTION=="add|change|move", SUBSYSTEM=="net"',
                         f'KERNELS=="{pf.address}", ATTR{{address}}=="{pf.mac}"',
-                        'ATTR{device/sriov_drivers_autoprobe}="0"',
+                        f'ATTR{{{function}sriov_drivers_autoprobe}}="0"',
                         *(late if pf.driver in _UP_FIRST else early),
                     ]
                 )

@@ -28,6 +28,7 @@ _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # devlink's port names: p0 is a physical port, pf0vf1 and pf0sf8 are representors.
 _REPRESENTOR = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
+_VIRTIO = re.compile(r"virtio\d+")
 
 _EXTENDED_OFFSET = 0x100
 _EXTENDED_AER = 0x01
@@ -165,17 +166,16 @@ def interfaces(host: Host, address: str) -> list[str]:
 
     Representors of VFs, which hang under the PF since Linux 5.8, are left out.
     """
-    base = f"{DEVICES}/{address}/net"
+    base = f"{DEVICES}/{address}"
+    # A virtio function drives a device on a bus of its own, which has the interface.
+    owners = [base, *(f"{base}/{name}" for name in host.names(base) if _VIRTIO.fullmatch(name))]
+    paths = {name: f"{owner}/net/{name}" for owner in owners for name in host.names(f"{owner}/net")}
 
     def port(name: str) -> tuple[int, str]:
-        return int(host.read(f"{base}/{name}/dev_port") or 0), name
+        return int(host.read(f"{paths[name]}/dev_port") or 0), name
 
     return sorted(
-        (
-            name
-            for name in host.names(base)
-            if not _REPRESENTOR.fullmatch(_port_name(host, f"{base}/{name}"))
-        ),
+        (name for name in paths if not _REPRESENTOR.fullmatch(_port_name(host, paths[name]))),
         key=port,
     )
 

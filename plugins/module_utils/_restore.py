@@ -57,7 +57,7 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
             # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
             with contextlib.suppress(SriovError):
                 ports.update(_materialization.read_ports(host, macs))
-            return all(_materialization.address_of(entry, ports) for _mzid, entry in held)
+            return all(_settled(entry, ports) for _mzid, entry in held)
 
         host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
         outcome = Outcome(0, [], [])
@@ -71,6 +71,12 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
                 outcome.ready + ready, outcome.changed + changed, outcome.problems + problems
             )
     return outcome
+
+
+def _settled(entry: Entry, ports: t.Mapping[str, Port]) -> bool:
+    """Whether the VF of *entry* is there, or will not come: a boot makes no VFs of a moved PF."""
+    port = ports.get(entry.pf_mac)
+    return port is not None and (port.pf.address != entry.pf_address or entry.vf < len(port.pf.vfs))
 
 
 def _restore_port(
@@ -141,14 +147,17 @@ def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
     again = "run mergetb.sriov.materialize for it again"
     if port is None:
         return f"{pf} did not come back: see that the card and its driver are there"
+    # The guest's configuration names the address that the device map had.
+    if port.pf.address != entry.pf_address:
+        return (
+            f"{pf} moved from {entry.pf_address} to {port.pf.address}: run mergetb.sriov.prepare, "
+            "then mergetb.sriov.materialize for it again"
+        )
     if entry.vf >= len(port.pf.vfs):
         return (
             f"{pf} came back with {len(port.pf.vfs)} VFs, VF {entry.vf} is not among them: run "
             "mergetb.sriov.prepare"
         )
-    # The guest's configuration names the address that the device map had.
-    if port.pf.address != entry.pf_address:
-        return f"{pf} moved from {entry.pf_address} to {port.pf.address}: {again}"
     if port.pf.vfs[entry.vf] != entry.address:
         return f"its VF moved from {entry.address} to {port.pf.vfs[entry.vf]}: {again}"
     if entry.state != _ledger.READY:

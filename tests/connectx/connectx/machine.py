@@ -24,7 +24,7 @@ from connectx.layouts import DATABASE, read_layouts
 from connectx.state import StateFile
 
 _PACKAGE_PARENT = pathlib.Path(__file__).parents[1]
-_MSTFLINT_ROOT = _PACKAGE_PARENT.parent / "tools" / "mstflint_root.sh"
+_DEBIAN_ROOT = _PACKAGE_PARENT.parent / "tools" / "debian_root.sh"
 _TOOLS = ("mstconfig", "mstfwreset")
 _LOCKS = "tmp/mstflint_lockfiles"
 _START_SECONDS = 30
@@ -234,5 +234,6 @@ class Machine:
 
 def mstflint_root(release: str) -> str:
     """The directory of a Debian root with `mstflint`; its first use makes it and takes a while."""
-    done = subprocess.run([_MSTFLINT_ROOT, release], stdout=subprocess.PIPE, text=True, check=True)
+    command = [_DEBIAN_ROOT, release, "mstflint"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()

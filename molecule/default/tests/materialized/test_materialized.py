@@ -94,6 +94,7 @@ def test_a_second_run_changes_nothing() -> None:
     command = [
         "ansible-playbook",
         f"--extra-vars=@{PROJECT}/molecule/vars.yml",
+        "--extra-vars=sriov_materialization={{ experiment }}",
         "mergetb.sriov.materialize",
     ]
     run = subprocess.run(command, check=True, capture_output=True, text=True)

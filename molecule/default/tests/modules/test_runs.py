@@ -1,13 +1,14 @@
 # Copyright: Contributors to the mergetb.sriov collection
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs that are killed, runs at once, and many runs, on a real kernel."""
+"""Runs that are killed, cut off, or at once, and many runs, on a real kernel."""
 
 from __future__ import annotations
 
 import collections
 import json
 import os
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import PcapReader
 
-TWIN = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".twin-molecule"
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+TWIN = PROJECT / ".twin-molecule"
 
 VFS = 2
 RACERS = 20
@@ -28,12 +30,38 @@ def x0(machines: dict[str, t.Any]) -> t.Any:
     return machines["x0"]
 
 
-def program(machine: t.Any, name: str, *arguments: object) -> t.Any:
-    """What a program of this directory prints on *machine*."""
+def copied(machine: t.Any, name: str) -> str:
+    """The path on *machine* of a program of this directory."""
     path = f"/run/{name}"
     text = Path(__file__).with_name(name).read_text()
     machine.check_output("printf %%s %s > %s", text, path)
-    return json.loads(machine.check_output(" ".join(map(str, ("python3", path, *arguments)))))
+    return path
+
+
+def program(machine: t.Any, name: str, *arguments: object) -> t.Any:
+    """What a program of this directory prints on *machine*."""
+    command = ("python3", copied(machine, name), *arguments)
+    return json.loads(machine.check_output(" ".join(map(str, command))))
+
+
+def playbook(name: str, document: Path) -> tuple[int, dict[str, t.Any]]:
+    """The exit code and the result document of a run on all hosts."""
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            f"--extra-vars=@{PROJECT}/molecule/vars.yml",
+            "--extra-vars=sriov_materialization={{ experiment }}",
+            f"mergetb.sriov.{name}",
+        ],
+        env={
+            **os.environ,
+            "ANSIBLE_CALLBACKS_ENABLED": "mergetb.sriov.result",
+            "SRIOV_RESULT": str(document),
+        },
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode, json.loads(document.read_text())
 
 
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
@@ -43,6 +71,43 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
 
     assert len(points) == 5
     assert all(count >= 3 * VFS for count in points.values()), points
+
+
+def test_the_next_run_finishes_what_was_cut_off(
+    x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+) -> None:
+    """The connection breaks; the run ends with it, or goes on without anybody to tell."""
+    cutter = copied(x0, "cut_runs.py")
+    macs = [pf["mac"] for pf in pfs["x0"]]
+    for name, moment, ends in (
+        ("materialize", "the ledger says what will be", False),
+        ("dematerialize", "the ledger says what will be", True),
+        ("materialize", "some VFs are bound", True),
+        ("dematerialize", "nothing is written", False),
+    ):
+        point = f"{name}, {moment}"
+        start = "systemd-run --quiet --collect --property=StandardOutput=truncate:/run/cut.json"
+        x0.check_output(f"{start} python3 {cutter} %s {' '.join(macs)}", moment)
+
+        code, document = playbook(name, tmp_path / "result.json")
+
+        assert (code, document["outcome"]) == (4, "unreachable"), point
+        assert {host: told["outcome"] for host, told in document["hosts"].items()} == {
+            "x0": "unreachable",
+            "x1": "ok",
+        }, point
+        assert document["hosts"]["x0"]["changed"] is None, point
+        assert len(document["hosts"]["x0"]["changes"]) > 0, point
+        assert {device["host"] for device in document["devices"]} <= {"x1"}, point
+        cut = json.loads(x0.check_output("cat /run/cut.json"))
+        assert cut["problems"] == [], point
+
+        x0.check_output(f"kill -{'KILL' if ends else 'CONT'} {cut['pid']}")
+        code, document = playbook(name, tmp_path / "result.json")
+
+        assert (code, document["outcome"]) == (0, "ok"), point
+        changed = {host: told["changed"] for host, told in document["hosts"].items()}
+        assert changed == {"x0": ends, "x1": False}, point
 
 
 def test_of_runs_at_once_one_wins(x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> None:

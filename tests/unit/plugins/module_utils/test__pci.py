@@ -197,6 +197,14 @@ def test_two_interfaces_of_one_function_are_in_the_order_of_their_ports(machine:
     assert _pci.find_pf(machine, "04:70:00:00:00:21").address == "0000:02:00.0"
 
 
+def test_a_virtio_function_has_the_interface_of_its_virtio_device(machine: Machine) -> None:
+    machine.add_function("0000:02:00.0")
+    machine.add_interface("eth0", "0000:02:00.0/virtio2", mac=MAC)
+
+    assert _pci.interfaces(machine, "0000:02:00.0") == ["eth0"]
+    assert _pci.read_pf(machine, "0000:02:00.0").mac == MAC
+
+
 def test_vf_addresses_come_from_the_links_and_in_the_order_of_their_numbers(
     machine: Machine,
 ) -> None:

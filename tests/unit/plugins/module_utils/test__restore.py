@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import time
 import typing as t
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_no_ledger_is_no_work(machine: Machine) -> None:
     [
         ({"pf_mac": "04:70:00:00:00:99"}, "PF ens1f0 (04:70:00:00:00:99) did not come back"),
         ({"vf": 3}, "came back with 3 VFs, VF 3 is not among them: run mergetb.sriov.prepare"),
-        ({"pf_address": "0000:3b:00.0"}, f"moved from 0000:3b:00.0 to {PF}: run mergetb.sriov.mat"),
+        ({"pf_address": "0000:3b:00.0"}, f"moved from 0000:3b:00.0 to {PF}: run mergetb.sriov.pre"),
         ({"address": VFS[1]}, f"its VF moved from {VFS[1]} to {VFS[0]}: run mergetb.sriov.mat"),
         ({"state": _ledger.CHANGING}, "a run for it did not end: run mergetb.sriov.materialize"),
         ({"state": _ledger.LEAVING}, "a run for it did not end"),
@@ -175,6 +176,21 @@ def test_pfs_that_come_late_are_waited_for(
 
     assert _restore.run(machine, seconds=30).ready == 1
     assert len(asked) >= 5
+
+
+def test_vfs_of_a_pf_that_moved_are_not_waited_for(machine: Machine) -> None:
+    """The udev rules make none where it is now."""
+    machine.write(f"{DEVICES}/{PF}/sriov_numvfs", "0")
+    moved = ENTRY._replace(pf_address="0000:3b:00.0")
+    _ledger.write(machine, {MZID: [moved, OTHER_PF]})
+
+    started = time.monotonic()
+    outcome = _restore.run(machine, seconds=30)
+
+    assert time.monotonic() - started < 10
+    assert outcome.ready == 1
+    [told] = outcome.problems
+    assert f"PF ens1f0 ({MACS[0]}) moved from 0000:3b:00.0 to {PF}" in told
 
 
 def test_an_interface_that_is_renamed_meanwhile(

@@ -1,0 +1,115 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cut the SSH connection of the next run on this host, and stop the run there.
+
+Usage: cut_runs.py MOMENT MAC...
+
+The run is stopped (SIGSTOP) as soon as it holds the lock and MOMENT, one of MOMENTS, has come. Then
+the process of sshd(8) that it was started by is killed. Prints, as JSON, the id of the stopped
+process, and what is wrong with the VFs of the PFs with the MACs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import typing as t
+
+sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+
+from ansible_collections.mergetb.sriov.plugins.module_utils import (  # noqa: E402
+    _ledger,
+    _materialization,
+    _pci,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host  # noqa: E402
+
+SECONDS = 60
+
+
+def entries(host: Host) -> dict[tuple[str, int], _ledger.Entry]:
+    held = [entry for entries in _ledger.read(host).values() for entry in entries]
+    return {(entry.pf_mac, entry.vf): entry for entry in held}
+
+
+def driver(host: Host, address: str) -> str | None:
+    return host.link(f"{_pci.DEVICES}/{address}/driver")
+
+
+MOMENTS: dict[str, t.Callable[[Host], bool]] = {
+    "nothing is written": lambda host: True,
+    "the ledger says what will be": lambda host: any(
+        entry.state != _ledger.READY for entry in entries(host).values()
+    ),
+    "some VFs are bound": lambda host: any(
+        entry.state == _ledger.CHANGING and driver(host, entry.address)
+        for entry in entries(host).values()
+    ),
+}
+
+
+def lock_holder(host: Host) -> int | None:
+    """The process that holds the lock (proc_locks(5))."""
+    inode = os.stat(_ledger._LOCK).st_ino
+    for line in (host.read("/proc/locks") or "").splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return int(fields[4])
+    return None
+
+
+def stopped_run(host: Host, moment: t.Callable[[Host], bool]) -> int:
+    """Stop the next run when *moment* has come, and return its process."""
+    pids: list[int] = []
+
+    def there() -> bool:
+        pid = lock_holder(host)
+        if pid is None:
+            return False
+        # It goes on in slices, so that no moment is missed.
+        os.kill(pid, signal.SIGSTOP)
+        pids.append(pid)
+        if moment(host):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    assert host.wait_for(there, seconds=SECONDS, every=0.001), "no run came to this moment"
+    return pids[-1]
+
+
+def session(host: Host, pid: int) -> int:
+    """The process of sshd that *pid* descends from."""
+    while not (host.read(f"/proc/{pid}/comm") or "").startswith("sshd"):
+        fields = (host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1])
+    return pid
+
+
+def problems(host: Host, macs: t.Sequence[str]) -> t.Iterator[str]:
+    """VFs that are with a driver and not isolated, or changed and not remembered."""
+    held = entries(host)
+    for mac, port in _materialization.read_ports(host, macs).items():
+        for index, address in enumerate(port.pf.vfs):
+            found = port.states[index]._asdict()
+            entry = held.get((mac, index))
+            if entry is None and (found["vlan"] or driver(host, address)):
+                yield f"{address} is forgotten"
+            elif entry and driver(host, address) and entry.values.items() - found.items():
+                yield f"{address} is bound with {found}"
+
+
+def main() -> None:
+    moment, *macs = sys.argv[1:]
+    host = Host()
+    pid = stopped_run(host, MOMENTS[moment])
+    told = list(problems(host, macs))
+    print(json.dumps({"pid": pid, "problems": told}), flush=True)
+    os.kill(session(host, pid), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
