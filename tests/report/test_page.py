@@ -179,12 +179,12 @@ def test_order(browser: Browser, tmp_path: Path) -> None:
     facility.facts["x3"]["materializations"] = {}
     show(browser, tmp_path, facility)
     order_by(browser, "#rows", "host")
-    assert column(browser, "host") == [f"x{n}" for n in range(4) for _ in range(32)][:100]
+    assert column(browser, "host") == [f"x{n}" for n in range(4) for _vf in range(32)][:100]
     order_by(browser, "#rows", "host")
-    assert column(browser, "host") == [f"x{n}" for n in (11, 10, 9, 8) for _ in range(32)][:100]
+    assert column(browser, "host") == [f"x{n}" for n in (11, 10, 9, 8) for _vf in range(32)][:100]
     assert browser.all("#rows th[aria-sort=descending]")[0].text.startswith("host")
     order_by(browser, "#rows", "VF")
-    assert column(browser, "VF") == [str(n) for n in range(5) for _ in range(24)][:100]
+    assert column(browser, "VF") == [str(n) for n in range(5) for _host in range(24)][:100]
     order_by(browser, "#rows", "state")
     order_by(browser, "#rows", "state")
     order = ["in error", "in foreign use", "held", "with driver", "free"]
@@ -211,7 +211,7 @@ def test_keyboard(browser: Browser, tmp_path: Path) -> None:
         found = re.search(r"host (\S+), PF (\S+), VF (\S+),", label)
         return found.groups() if found else ("", "", "")
 
-    for _ in range(40):
+    for _press in range(40):
         browser.press(Keys.TAB)
         if at()[0]:
             break

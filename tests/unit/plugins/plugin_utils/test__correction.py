@@ -194,7 +194,7 @@ def facilities(draw: st.DrawFn) -> bytes:
     facility.properties.xir_version = draw(text)
     for resource in facility.resources:
         resource.realization_tags = draw(st.lists(text, max_size=3))
-        resource.gpus = [xir.Gpu() for _ in range(draw(st.integers(0, 2)))]
+        resource.gpus = [xir.Gpu() for _gpu in range(draw(st.integers(0, 2)))]
         resource.bgp_id = draw(st.integers(0, 2**32 - 1))
         resource.max_watts = draw(st.floats(width=32, allow_nan=False))
         for element in (
