@@ -139,7 +139,7 @@ def _lldp(host: Host) -> t.Iterator[Finding]:
         yield host.finding(
             INFO,
             "lldp",
-            "it does not tell its neighbours, so its cabling is unchecked",
+            "no lldpd answers on it, so its cabling is unchecked",
             "install lldpd on it",
         )
 

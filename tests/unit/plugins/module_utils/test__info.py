@@ -275,6 +275,14 @@ def test_a_vf_that_the_driver_does_not_report_has_no_attributes(machine: Machine
     assert "vlan" not in vf(machine)
 
 
+def test_a_pf_that_keeps_no_attributes_says_so(machine: Machine) -> None:
+    """As the kernel tells it of virtio."""
+    machine.netlink.vfs[machine.netlink.interfaces["ens1f0"].index] = {}
+    [pf] = _info.gather(machine, None)["pfs"]
+    assert pf["problem"] == "the PF keeps no attributes for its VFs (no VST)"
+    assert "vlan" not in pf["vfs"][0]
+
+
 def test_vfs_that_vanish_meanwhile(machine: Machine) -> None:
     shutil.rmtree(os.path.realpath(machine.path(f"{DEVICES}/{VF}")))
 
