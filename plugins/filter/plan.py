@@ -19,8 +19,9 @@ options:
     type: dict
     required: true
   mzid:
-    description: The materialization that was planned; left out where the preparation was.
+    description: The materialization that was planned; empty where the preparation was.
     type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -45,9 +46,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _plan
 
 
-def plan(
-    results: t.Mapping[str, t.Mapping[str, t.Any]], mzid: str | None = None
-) -> dict[str, t.Any]:
+def plan(results: t.Mapping[str, t.Mapping[str, t.Any]], mzid: str = "") -> dict[str, t.Any]:
     """Return the document of ``results``."""
     return _plan.document(results, mzid=mzid)
 

@@ -167,8 +167,10 @@ def interfaces(host: Host, address: str) -> list[str]:
     Representors of VFs, which hang under the PF since Linux 5.8, are left out.
     """
     base = f"{DEVICES}/{address}"
-    # A virtio function drives a device on a bus of its own, which has the interface.
-    owners = [base, *(f"{base}/{name}" for name in host.names(base) if _VIRTIO.fullmatch(name))]
+    owners = [base]
+    if not host.exists(f"{base}/net"):
+        # A virtio function drives a device on a bus of its own, which has the interface.
+        owners = [f"{base}/{name}" for name in host.names(base) if _VIRTIO.fullmatch(name)]
     paths = {name: f"{owner}/net/{name}" for owner in owners for name in host.names(f"{owner}/net")}
 
     def port(name: str) -> tuple[int, str]:

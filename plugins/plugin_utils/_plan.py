@@ -28,18 +28,16 @@ STATES = {
 _PLAN = ("state", "restart", "steps", "blockers", "notes", "disturbed")
 
 
-def document(
-    results: t.Mapping[str, t.Mapping[str, t.Any]], *, mzid: str | None
-) -> dict[str, t.Any]:
+def document(results: t.Mapping[str, t.Mapping[str, t.Any]], *, mzid: str) -> dict[str, t.Any]:
     """Return the document of the ``results`` of the module plan_info, by host.
 
-    :param mzid: the materialization that was planned; None where the preparation was
+    :param mzid: the materialization that was planned; empty where the preparation was
     """
     hosts = {name: _host(result) for name, result in results.items()}
     return {
         "version": VERSION,
-        "action": "prepare" if mzid is None else "materialize",
-        "mzid": mzid,
+        "action": "materialize" if mzid else "prepare",
+        "mzid": mzid or None,
         "summary": {
             state: sum(host["state"] == state for host in hosts.values()) for state in STATES
         },

@@ -57,7 +57,7 @@ def check(document: dict[str, t.Any]) -> dict[str, t.Any]:
     return document
 
 
-def planned(results: dict[str, t.Any], mzid: str | None = None) -> dict[str, t.Any]:
+def planned(results: dict[str, t.Any], mzid: str = "") -> dict[str, t.Any]:
     return check(_plan.document(results, mzid=mzid))
 
 
