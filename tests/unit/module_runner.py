@@ -24,13 +24,18 @@ class Runner(t.NamedTuple):
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, *, check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
-        """What the module answers, after a way through JSON."""
+        """What the module answers, after a way through JSON, with what it warns of."""
+        warnings: list[str] = []
         options["_ansible_check_mode"] = check_mode
         arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode()
         self.monkeypatch.setattr(basic, "_ANSIBLE_ARGS", arguments)
         # Since ansible-core 2.19 the serialization has a name.
         self.monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         self.monkeypatch.setattr(self.module, "Host", lambda: self.host)
+        # Where all of Ansible is in the process, a warning goes to the screen.
+        self.monkeypatch.setattr(
+            basic.AnsibleModule, "warn", lambda self, warning, **_options: warnings.append(warning)
+        )
         with pytest.raises(SystemExit):
             self.module.main()
-        return json.loads(self.capsys.readouterr().out)
+        return {**json.loads(self.capsys.readouterr().out), "warnings": warnings}
