@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -48,3 +49,18 @@ def collections(directory: Path, module: str) -> Path:
 def tell(directory: Path, told: t.Mapping[str, t.Any]) -> None:
     """Let the module return *told* by host, in runs in *directory*; `None` is out of reach."""
     (directory / _TOLD).write_text(json.dumps(told), encoding="utf-8")
+
+
+def run(
+    collections: Path, directory: Path, playbook: str, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook of the collection in *directory*, on the facility `phobos.xir` there."""
+    return command_line.run(
+        directory,
+        "playbook",
+        *("-i", "phobos.xir", f"mergetb.sriov.{playbook}", *arguments),
+        check=check,
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
+        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
+        PWD=str(directory),
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _materialization
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
-from ansible_collections.mergetb.sriov.tests.unit import command_line, models, played
+from ansible_collections.mergetb.sriov.tests.unit import models, played
 
 HOSTS = ("x0", "x1")
 MZID = "one.hello.demo"
@@ -59,16 +59,13 @@ def allocate(
     collections: Path, directory: Path, *arguments: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run the playbook."""
-    return command_line.run(
+    return played.run(
+        collections,
         directory,
-        "playbook",
-        *("-i", "phobos.xir", "mergetb.sriov.allocate"),
+        "allocate",
         *("-e", "sriov_experiment=hello.pb64", "-e", f"sriov_mzid={MZID}"),
         *("-e", "sriov_materialization=out.json", *arguments),
         check=check,
-        ANSIBLE_COLLECTIONS_PATH=str(collections),
-        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
-        PWD=str(directory),
     )
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
-from ansible_collections.mergetb.sriov.tests.unit import command_line, played
+from ansible_collections.mergetb.sriov.tests.unit import played
 from ansible_collections.mergetb.sriov.tests.unit.plugins.plugin_utils.test__plan import (
     BLOCKED,
     READY,
@@ -34,26 +33,12 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plan(
-    collections: Path, directory: Path, *arguments: str, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    return command_line.run(
-        directory,
-        "playbook",
-        *("-i", "phobos.xir", "mergetb.sriov.plan", *arguments),
-        check=check,
-        ANSIBLE_COLLECTIONS_PATH=str(collections),
-        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
-        PWD=str(directory),
-    )
-
-
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
 def test_the_plan_is_shown_and_written(
     collections: Path, directory: Path, arguments: list[str]
 ) -> None:
     played.tell(directory, {"x0": REBOOT, "x1": READY})
-    done = plan(collections, directory, *arguments)
+    done = played.run(collections, directory, "plan", *arguments)
     assert "x0    needs reboot  reboot   3      1" in done.stdout
     assert "x1    ready         -        0      0" in done.stdout
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
@@ -64,7 +49,7 @@ def test_the_plan_is_shown_and_written(
 
 def test_the_plan_of_a_materialization(collections: Path, directory: Path) -> None:
     played.tell(directory, {"x0": READY, "x1": READY})
-    plan(collections, directory, "-e", "sriov_materialization=experiment.pb64")
+    played.run(collections, directory, "plan", "-e", "sriov_materialization=experiment.pb64")
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
     assert (document["action"], document["mzid"]) == ("materialize", "one.hello.demo")
 
@@ -73,7 +58,7 @@ def test_hosts_that_fail_or_are_out_of_reach_stay_in_the_plan(
     collections: Path, directory: Path
 ) -> None:
     played.tell(directory, {"x0": None, "x1": {"failed": True, "msg": "this takes root"}})
-    done = plan(collections, directory, "-e", "sriov_plan=out.json", check=False)
+    done = played.run(collections, directory, "plan", "-e", "sriov_plan=out.json", check=False)
     assert done.returncode == 2
     assert "(sriov_plan_accept): x0, x1" in done.stdout
     document = check(json.loads((directory / "out.json").read_text(encoding="utf-8")))
@@ -91,11 +76,11 @@ def test_the_exit_code_is_for_gates(
 ) -> None:
     played.tell(directory, {"x0": REBOOT, "x1": READY})
     gate = f"{{sriov_plan_accept: {accept}}}"
-    assert plan(collections, directory, "-e", gate, check=False).returncode == code
+    assert played.run(collections, directory, "plan", "-e", gate, check=False).returncode == code
 
 
 def test_blocked_hosts_fail_the_plan(collections: Path, directory: Path) -> None:
     played.tell(directory, {"x0": BLOCKED, "x1": READY})
-    done = plan(collections, directory, check=False)
+    done = played.run(collections, directory, "plan", check=False)
     assert done.returncode == 2
     assert "BLOCKED at preflight: ens1f0: it has no driver; load it" in done.stdout

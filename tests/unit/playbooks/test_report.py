@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
-from ansible_collections.mergetb.sriov.tests.unit import command_line, facts, models, played
+from ansible_collections.mergetb.sriov.tests.unit import facts, models, played
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +27,6 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report(collections: Path, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return command_line.run(
-        directory,
-        "playbook",
-        *("-i", "phobos.xir", "mergetb.sriov.report", *arguments),
-        ANSIBLE_COLLECTIONS_PATH=str(collections),
-        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
-        PWD=str(directory),
-    )
-
-
 @pytest.mark.parametrize("arguments", [[], ["--check", "--diff"]])
 def test_totals_are_shown_and_the_page_is_written(
     collections: Path, directory: Path, arguments: list[str]
@@ -46,7 +34,7 @@ def test_totals_are_shown_and_the_page_is_written(
     told = facts.truth(models.phobos(), "x0", "x1", vfs=7)
     told["x0"]["pfs"][0]["vfs"][0]["users"] = ["{{ 1 + 1 }}"]
     played.tell(directory, told)
-    done = report(collections, directory, "-e", "sriov_report=here.html", *arguments)
+    done = played.run(collections, directory, "report", "-e", "sriov_report=here.html", *arguments)
     assert str(directory / "here.html") in done.stdout
     assert "of these 27 free, 0 driver, 0 held, 1 foreign, 0 error" in done.stdout
     assert "differs from the model: 0 error, 0 warning, 0 info" in done.stdout
@@ -60,7 +48,7 @@ def test_a_host_without_answer_and_a_finding(collections: Path, directory: Path)
     told = facts.truth(models.phobos(), "x0", "x1", vfs=7)
     told["x0"]["pfs"][0]["totalvfs"] = 6
     played.tell(directory, told | {"x1": None})
-    done = report(collections, directory)
+    done = played.run(collections, directory, "report")
     assert "hosts: 1 of 2 answered, not x1" in done.stdout
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert "no route to host" in page
