@@ -84,3 +84,17 @@ def test_blocked_hosts_fail_the_plan(collections: Path, directory: Path) -> None
     done = played.run(collections, directory, "plan", check=False)
     assert done.returncode == 2
     assert "BLOCKED at preflight: ens1f0: it has no driver; load it" in done.stdout
+
+
+def test_no_text_of_a_host_is_a_template(collections: Path, directory: Path) -> None:
+    hostile = "{{ lookup('ansible.builtin.pipe', 'touch pwned; echo ran') }}"
+    steps = [{"role": "vfs", "element": hostile, "action": hostile}]
+    blocked = {**BLOCKED, "steps": steps, "blockers": [{"role": "vfs", "message": hostile}]}
+    played.tell(directory, {"x0": blocked, "x1": {"failed": True, "msg": hostile}})
+    done = played.run(collections, directory, "plan", check=False)
+    assert done.returncode == 2
+    assert not (directory / "pwned").exists()
+    assert f"BLOCKED at plan: {hostile}" in done.stdout
+    hosts = json.loads((directory / "plan.json").read_text(encoding="utf-8"))["hosts"]
+    assert hosts["x0"]["steps"] == steps
+    assert hosts["x1"]["blockers"] == [{"role": "plan", "message": hostile}]
