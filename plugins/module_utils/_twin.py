@@ -40,6 +40,7 @@ _RESERVED = (LEAFS, _WIRES, _KEYS, _INVENTORY)
 _LOCK = ".lock"
 _DISK = "disk.qcow2"
 _PID_FILE = "qemu.pid"
+_CONSOLE = "console.log"
 _FLOCK = "hhqqi4x"
 """struct flock of Linux on 64 bits (fcntl(2))."""
 
@@ -47,6 +48,8 @@ _HOST_KEY_ALIAS = "twin"
 _HOST_DISK_BYTES = 512 << 20
 """What a host may come to write to its disk."""
 _END_SECONDS = 10
+_ANSWER_SECONDS = 4
+"""What an SSH server that runs needs at most for its first bytes, without KVM and under load."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
@@ -163,7 +166,7 @@ def host_command(host: TwinHost, image: Image, *, kvm: bool) -> list[str]:
         *("-smbios", _credentials(host.name)),
         *("-drive", f"if=none,id=root,file={host.name}/{_DISK},cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=root"),
-        *("-chardev", f"file,id=console,path={host.name}/console.log"),
+        *("-chardev", f"file,id=console,path={host.name}/{_CONSOLE}"),
         *("-serial", "chardev:console"),
         *_daemon(host.name),
         "-netdev",
@@ -406,6 +409,21 @@ class Twin:
         if steps.write_inventory:
             _write(self._path(_INVENTORY), wanted.inventory)
 
+    def wait(self, hosts: t.Sequence[TwinHost], seconds: int) -> None:
+        """Wait until the SSH servers of all *hosts* answer.
+
+        Raises `SriovError` for a host that has ended, or that takes more than *seconds*.
+        """
+        deadline = time.monotonic() + seconds
+        for host in hosts:
+            console = self._path(host.name, _CONSOLE)
+            while not _answers(host.ssh_port):
+                if not self._process(host.name):
+                    raise SriovError(f"{host.name} has ended while it booted, see {console}")
+                if time.monotonic() > deadline:
+                    raise SriovError(f"{host.name} did not boot in {seconds} s, see {console}")
+                time.sleep(0.1)
+
     def _path(self, *names: str) -> str:
         return os.path.join(self.directory, *names)
 
@@ -478,6 +496,17 @@ def _backing_file(disk: str) -> str:
         offset, length = struct.unpack(">8xQI", file.read(20))
         file.seek(offset)
         return file.read(length).decode("utf-8")
+
+
+def _answers(port: int) -> bool:
+    """Whether an SSH server answers at a TCP port of 127.0.0.1."""
+    # QEMU accepts for the host at once, and calls a host that does not answer ever more rarely. So
+    # one connection must not wait for long.
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def _check_qemu() -> None:

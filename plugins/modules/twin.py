@@ -15,7 +15,7 @@ description:
     7 VFs) for each PF, an Intel IOMMU, and an SSH server that a port of 127.0.0.1 leads to.
   - One more QEMU plays the leafs. PFs of one leaf hear each other, and all that passes a PF's wire
     is recorded in C(wires/<host>-<pf>.pcap).
-  - Does not wait until the hosts have booted.
+  - Waits until the hosts have booted, that is, until their SSH servers answer.
   - Uses KVM where the processor has it, which is much faster than without.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
@@ -67,6 +67,10 @@ options:
       - The UDP ports of 127.0.0.1 from the same number on are wires, two for each PF.
     type: int
     default: 22220
+  boot_timeout:
+    description: How long the hosts may take to boot, in seconds.
+    type: int
+    default: 300
   memory:
     description: Memory of each host in MiB.
     type: int
@@ -143,6 +147,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "image": {"type": "path"},
     "ssh_port": {"type": "int", "default": 22220},
+    "boot_timeout": {"type": "int", "default": 300},
     "memory": {"type": "int", "default": 1536},
     "qemu_args": {"type": "dict", "default": {}},
 }
@@ -169,6 +174,8 @@ def run(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
         twin.check(steps, hosts, found)
         if any(steps) and not check_mode:
             twin.apply(steps, wanted)
+    if not check_mode:
+        twin.wait(hosts, params["boot_timeout"])
     return {
         "changed": any(steps),
         "hosts": [{"name": host.name, "ssh_port": host.ssh_port} for host in hosts],

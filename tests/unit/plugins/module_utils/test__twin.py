@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import typing as t
 from pathlib import Path
 
@@ -364,6 +366,58 @@ def test_a_host_has_an_overlay_of_the_image(run: Runner, tmp_path: Path) -> None
 
     assert run(processes()).remove == ("x0",)
     assert not (run.directory / "x0").exists()
+
+
+@pytest.fixture
+def ssh(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[socket.socket]:
+    """A port of 127.0.0.1 that accepts connections whether or not somebody answers there."""
+    monkeypatch.setattr(_twin, "_ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def booting(server: socket.socket) -> list[_twin.TwinHost]:
+    """The process of the runner as if it were a host with its SSH server behind *server*."""
+    return [hosts()[0]._replace(name=_twin.LEAFS, ssh_port=server.getsockname()[1])]
+
+
+def test_a_host_has_booted_when_its_ssh_server_answers(run: Runner, ssh: socket.socket) -> None:
+    run(processes())
+    connections = []
+
+    def be_silent_twice() -> None:
+        # Ends when the test shuts the port down.
+        with contextlib.suppress(OSError):
+            while True:
+                connections.append(ssh.accept()[0])
+                if len(connections) > 2:
+                    connections[-1].sendall(b"SSH-2.0-OpenSSH_10.0\r\n")
+
+    server = threading.Thread(target=be_silent_twice)
+    server.start()
+    try:
+        _twin.Twin(str(run.directory)).wait(booting(ssh), 60)
+    finally:
+        ssh.shutdown(socket.SHUT_RDWR)
+        server.join()
+        for connection in connections:
+            connection.close()
+
+    assert len(connections) > 2
+
+
+def test_a_host_that_does_not_boot_is_named(run: Runner, ssh: socket.socket) -> None:
+    run(processes())
+
+    with pytest.raises(SriovError, match="leafs did not boot in 0 s, see .*/leafs/console.log"):
+        _twin.Twin(str(run.directory)).wait(booting(ssh), 0)
+
+
+def test_a_host_that_ends_while_it_boots_is_not_waited_for(
+    tmp_path: Path, ssh: socket.socket
+) -> None:
+    with pytest.raises(SriovError, match="leafs has ended while it booted, see .*console.log"):
+        _twin.Twin(str(tmp_path)).wait(booting(ssh), 60)
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:

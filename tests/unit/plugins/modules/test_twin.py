@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _twin
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.modules import twin
 
@@ -31,6 +33,7 @@ def params(directory: Path, **fields: t.Any) -> dict[str, t.Any]:
         "hosts": [{"name": "x0", "pfs": [PF]}],
         "image": "/cache/1",
         "ssh_port": PORT,
+        "boot_timeout": 300,
         "memory": 1536,
         "qemu_args": {},
         **fields,
@@ -67,6 +70,24 @@ def test_what_an_interrupted_run_left_is_removed(tmp_path: Path) -> None:
     assert directory.exists()
     assert twin.run(params(directory, state="absent"), check_mode=False)["changed"]
     assert not directory.exists()
+
+
+def test_other_runs_need_not_wait_for_a_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+
+    def wait(found: _twin.Twin, hosts: t.Sequence[_twin.TwinHost], seconds: int) -> None:
+        with open(Path(found.directory) / ".lock", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        waited.append(([host.name for host in hosts], seconds))
+
+    monkeypatch.setattr(_twin.Twin, "apply", lambda *_arguments: None)
+    monkeypatch.setattr(_twin.Twin, "wait", wait)
+    twin.run(params(tmp_path / "twin"), check_mode=True)
+    assert waited == []
+    twin.run(params(tmp_path / "twin"), check_mode=False)
+    assert waited == [(["x0"], 300)]
 
 
 def test_bad_input_changes_nothing(tmp_path: Path) -> None:
