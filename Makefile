@@ -1,6 +1,6 @@
 # make demo        boot the emulated twin of the example facility, materialize the example experiment, show the result
 # make clean       end and remove the twin
-# make test        every check, in the order below; each can also be run alone
+# make test        every check, roughly in the order below; each can also be run alone
 # make lint        style, documentation, changelog
 # make unit        unit tests, under the lowest and the highest ansible-core
 # make sanity      ansible-test sanity, under both
@@ -14,15 +14,14 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.NOTPARALLEL:
 export LC_ALL := C.UTF-8
 
 PYTHON ?= python3
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 IN_TREE := .ansible/collections/ansible_collections/mergetb/sriov
-REQUIREMENTS := requirements.txt tests/unit/requirements.txt tests/constraints.txt
+REQUIREMENTS := requirements.txt tests/unit/requirements.txt $(wildcard tests/*.txt)
 
-PLAY := .venv/bin/ansible-playbook -i inventories/phobos/phobos.xir
+PLAY := .venv-demo/bin/ansible-playbook -i inventories/phobos/phobos.xir
 EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
 
 .PHONY: help demo clean test lint unit sanity package firmware page molecule bench changelog constraints setup
@@ -30,18 +29,18 @@ EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sri
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
 
-demo: .venv/made $(IN_TREE)
+demo: .venv-demo/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin
 	$(PLAY) -i .twin/hosts.yml mergetb.sriov.prepare -e sriov_reboot=true
 	$(PLAY) -i .twin/hosts.yml mergetb.sriov.materialize $(EXPERIMENT)
 	$(PLAY) -i .twin/hosts.yml mergetb.sriov.prove $(EXPERIMENT)
 	@echo; cat .twin/result.txt
 
-clean: .venv/made $(IN_TREE)
+clean: .venv-demo/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin -e twin_state=absent
 
 test:
-	@tests/tools/run_checks.sh lint unit sanity package firmware page molecule
+	@tests/tools/run_checks.sh lint unit 'sanity firmware' 'package page' molecule
 
 lint: setup
 	.venv/bin/ruff check .
@@ -98,12 +97,8 @@ constraints:
 
 setup: .venv/made .venv-lowest/made $(IN_TREE)
 
-.venv/made: tests/requirements.txt $(REQUIREMENTS)
-	@tests/tools/make_venv.sh $(PYTHON) $(@D) $<
-	@touch $@
-
-.venv-lowest/made: tests/requirements-lowest.txt $(REQUIREMENTS)
-	@tests/tools/make_venv.sh $(PYTHON) $(@D) $<
+.venv/made .venv-lowest/made .venv-demo/made: $(REQUIREMENTS)
+	@tests/tools/make_venv.sh $(PYTHON) $(@D) tests/requirements$(@D:.venv%=%).txt
 	@touch $@
 
 # Ansible finds the checkout as an installed collection through this link.

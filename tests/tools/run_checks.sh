@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# Runs make targets one after another and stops at the first that fails.
-# Usage: run_checks.sh TARGET...
+# Runs groups of make targets one after another and stops at the first that fails. The targets of a
+# group run at once, and what a command of theirs says is shown when it has ended.
+# Usage: run_checks.sh 'TARGET...'...
 set -euo pipefail
 
 passed=0
-for check in "$@"; do
-    echo "== make $check"
+for group in "$@"; do
+    read -ra targets <<<"$group"
+    echo "== make $group"
+    ((${#targets[@]} == 1)) || echo "These run at once: each shows what it said when it has ended"
     SECONDS=0
-    if ! make --no-print-directory "$check"; then
-        echo "== make $check failed after $SECONDS s; nothing after it was run"
+    if ! make --no-print-directory --jobs "${#targets[@]}" --output-sync=line "${targets[@]}"; then
+        echo "== make $group failed after $SECONDS s; nothing after it was run"
         echo "$passed passed, 1 failed"
         exit 1
     fi
-    echo "== make $check passed in $SECONDS s"
-    passed=$((passed + 1))
+    echo "== make $group passed in $SECONDS s"
+    passed=$((passed + ${#targets[@]}))
 done
 echo "$passed passed, 0 failed"
