@@ -243,6 +243,9 @@ def inventory(hosts: t.Sequence[TwinHost], directory: str) -> str:
         "UserKnownHostsFile=" + os.path.join(keys, "known_hosts"),
         "HostKeyAlias=" + _HOST_KEY_ALIAS,
         "IdentitiesOnly=yes",
+        # Else whoever is connected to a host that hangs waits for ever.
+        "ServerAliveInterval=30",
+        "ServerAliveCountMax=4",
     )
     variables = {
         "ansible_host": "127.0.0.1",

@@ -200,6 +200,8 @@ def test_the_inventory_leads_to_the_twin_wherever_it_is() -> None:
         assert twin["ansible_ssh_private_key_file"] == "/my home/twin/ssh/id_ed25519"
         options = shlex.split(twin["ansible_ssh_common_args"])
         assert "-oUserKnownHostsFile=/my home/twin/ssh/known_hosts" in options
+        # A host that hangs is told within two minutes.
+        assert {"-oServerAliveInterval=30", "-oServerAliveCountMax=4"} <= set(options)
 
 
 def found(twin: _twin.Wanted) -> _twin.Found:
@@ -295,7 +297,9 @@ class Runner:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> t.Iterator[Runner]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Runner]:
+    # These processes have no NIC, so Debian 12's own QEMU will do.
+    monkeypatch.setattr(_twin, "_OLDEST_QEMU", (7, 2))
     if not shutil.which("ssh-keygen"):
         pytest.skip("a twin needs ssh-keygen")
     runner = Runner(tmp_path / "home" / ".twin")
@@ -354,6 +358,13 @@ def test_a_process_that_does_not_start_says_why(run: Runner) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+def test_a_qemu_without_igb_is_refused(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_twin, "_OLDEST_QEMU", (99, 0))
+
+    with pytest.raises(SriovError, match=r"QEMU \d+\.\d+ is too old.*: let the role twin install"):
+        run(processes())
+
+
 def test_a_host_has_an_overlay_of_the_image(run: Runner, tmp_path: Path) -> None:
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(1 << 20))
