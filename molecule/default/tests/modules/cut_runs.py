@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cut the SSH connection of the next run on this host, and stop the run there.
 
-Usage: cut_runs.py MOMENT MAC...
+Usage: cut_runs.py MOMENT SIGNAL MAC...
 
 The run is stopped (SIGSTOP) as soon as it holds the lock and MOMENT, one of MOMENTS, has come. Then
-the process of sshd(8) that it was started by is killed. Prints, as JSON, the id of the stopped
-process, and what is wrong with the VFs of the PFs with the MACs.
+the process of sshd(8) that it was started by gets SIGNAL: after SIGKILL the connection is closed,
+after SIGSTOP it is silent, as that of a host that hangs. Prints, as JSON, the ids of the stopped
+run and of its sshd, and what is wrong with the VFs of the PFs with the MACs.
 """
 
 from __future__ import annotations
@@ -103,12 +104,13 @@ def problems(host: Host, macs: t.Sequence[str]) -> t.Iterator[str]:
 
 
 def main() -> None:
-    moment, *macs = sys.argv[1:]
+    moment, sign, *macs = sys.argv[1:]
     host = Host()
     pid = stopped_run(host, MOMENTS[moment])
-    told = list(problems(host, macs))
-    print(json.dumps({"pid": pid, "problems": told}), flush=True)
-    os.kill(session(host, pid), signal.SIGKILL)
+    sshd = session(host, pid)
+    print(json.dumps({"run": pid, "sshd": sshd, "problems": list(problems(host, macs))}))
+    sys.stdout.flush()
+    os.kill(sshd, signal.Signals[sign])
 
 
 if __name__ == "__main__":

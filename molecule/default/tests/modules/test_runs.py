@@ -22,6 +22,8 @@ TWIN = PROJECT / ".twin-molecule"
 VFS = 2
 RACERS = 20
 CYCLES = 3
+SSH = "-oControlMaster=auto -oControlPersist=60s -oServerAliveInterval=1 -oServerAliveCountMax=20"
+"""What tells a connection that is silent from one that waits for a slow host."""
 VLANS = (611, 612)
 
 
@@ -57,6 +59,8 @@ def playbook(name: str, document: Path) -> tuple[int, dict[str, t.Any]]:
             **os.environ,
             "ANSIBLE_CALLBACKS_ENABLED": "mergetb.sriov.result",
             "SRIOV_RESULT": str(document),
+            "ANSIBLE_SSH_ARGS": SSH,
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(document.parent),
         },
         stdout=subprocess.DEVNULL,
         check=False,
@@ -76,18 +80,18 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
 def test_the_next_run_finishes_what_was_cut_off(
     x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
 ) -> None:
-    """The connection breaks; the run ends with it, or goes on without anybody to tell."""
+    """The connection breaks or is silent; the run ends, or goes on without anybody to tell."""
     cutter = copied(x0, "cut_runs.py")
     macs = [pf["mac"] for pf in pfs["x0"]]
-    for name, moment, ends in (
-        ("materialize", "the ledger says what will be", False),
-        ("dematerialize", "the ledger says what will be", True),
-        ("materialize", "some VFs are bound", True),
-        ("dematerialize", "nothing is written", False),
+    for name, moment, sign, ends in (
+        ("materialize", "the ledger says what will be", "SIGKILL", False),
+        ("dematerialize", "the ledger says what will be", "SIGSTOP", True),
+        ("materialize", "some VFs are bound", "SIGKILL", True),
+        ("dematerialize", "nothing is written", "SIGSTOP", False),
     ):
         point = f"{name}, {moment}"
         start = "systemd-run --quiet --collect --property=StandardOutput=truncate:/run/cut.json"
-        x0.check_output(f"{start} python3 {cutter} %s {' '.join(macs)}", moment)
+        x0.check_output(f"{start} python3 {cutter} %s {sign} {' '.join(macs)}", moment)
 
         code, document = playbook(name, tmp_path / "result.json")
 
@@ -102,7 +106,9 @@ def test_the_next_run_finishes_what_was_cut_off(
         cut = json.loads(x0.check_output("cat /run/cut.json"))
         assert cut["problems"] == [], point
 
-        x0.check_output(f"kill -{'KILL' if ends else 'CONT'} {cut['pid']}")
+        x0.check_output(f"kill -{'KILL' if ends else 'CONT'} {cut['run']}")
+        if sign == "SIGSTOP":
+            x0.check_output(f"kill -KILL {cut['sshd']}")
         code, document = playbook(name, tmp_path / "result.json")
 
         assert (code, document["outcome"]) == (0, "ok"), point
