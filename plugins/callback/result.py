@@ -100,7 +100,7 @@ class CallbackModule(CallbackBase):
             _result.Event(
                 host=None if task.run_once else result._host.get_name(),
                 status=status,
-                is_module=task.resolved_action == _result.MODULE,
+                state=_state(task),
                 check_mode=bool(task.check_mode),
                 result=result._result,
             )
@@ -115,7 +115,7 @@ class CallbackModule(CallbackBase):
         with self._file_errors():
             _result.save(self.get_option("path"), document)
         # Ansible catches what else a callback raises; on SystemExit it cleans up, then it ends.
-        if code := _result.EXIT_CODES[document["outcome"]]:
+        if code := _result.exit_code(document):
             raise SystemExit(code)
 
     @contextlib.contextmanager
@@ -128,6 +128,13 @@ class CallbackModule(CallbackBase):
                 f"result document {path}: {error.strerror}; see SRIOV_RESULT", wrap_text=False
             )
             raise SystemExit(1) from error
+
+
+def _state(task: t.Any) -> str | None:
+    """Return the option state of the module materialization; None for another module."""
+    if task.resolved_action != _result.MODULE:
+        return None
+    return task.args.get("state", "present")
 
 
 def _now() -> str:

@@ -144,11 +144,21 @@ def _group_problems(host: Host, addresses: t.Sequence[str]) -> t.Iterator[str]:
 
 
 def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
-    """Raise `SriovError` where one of *changes* takes a function from somebody who uses it."""
-    leaving = [item.address for item in changes if item.before not in (None, item.after)]
+    """Raise `SriovError` where one of *changes* is of a function that somebody has.
+
+    A VF that a materialization holds is refused also while it has no driver, and a PF with its VFs,
+    which go with the driver of the PF.
+    """
+    owners = {
+        address: item.address
+        for item in changes
+        if item.before != item.after
+        for address in (*_pci.vf_addresses(host, item.address), item.address)
+    }
     problems = [
-        f"{address}: {text}"
-        for address, texts in _usage.holders(host, leaving).items()
+        f"{owner}: {text}" if owner == address else f"{owner}: its VF {address}: {text}"
+        for address, texts in _usage.holders(host, owners).items()
+        for owner in [owners[address]]
         for text in texts
     ]
     if problems:

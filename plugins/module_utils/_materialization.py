@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VFs of one materialization on one host: claimed, isolated and given to guests; and back.
+"""The VFs of one materialization on one host: reserved, isolated and given to guests; and back.
+
+A materialization with several hosts is reserved on all of them before any VF is touched: the run
+that reserves is told at once what stands against it, and what is reserved no other run gets.
 
 The ledger is written before the first change and after the last. In between, and after a run that
 was ended in the middle, it says of each VF that the run touches where that was to go, so that the
@@ -11,7 +14,6 @@ next run, from whatever is there, gets it there.
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
@@ -73,10 +75,24 @@ class Port(t.NamedTuple):
     states: dict[int, VfState] | None
 
 
+class Found(t.NamedTuple):
+    """What a run found on its host.
+
+    *ports* are the PFs that it is about, by permanent MAC, *devices* their VFs by address.
+    *functions* are the PCI functions of all interfaces of the host by the MACs that these have.
+    """
+
+    ledger: Ledger
+    ports: dict[str, Port]
+    devices: dict[str, _pci.Device]
+    functions: dict[str, dict[str, str]]
+
+
 class Plan(t.NamedTuple):
     """What a run does: the ledger before, during and after it, and the steps between.
 
-    *taken* are the addresses of VFs that the materialization did not hold before.
+    *taken* are the addresses of VFs that the materialization did not hold before. *reserved* are
+    entries for what it is going to hold and does not yet hold in this way.
     """
 
     before: Ledger
@@ -84,6 +100,7 @@ class Plan(t.NamedTuple):
     after: Ledger
     steps: list[_isolation.Step]
     taken: frozenset[str]
+    reserved: list[Entry]
 
     @property
     def changes(self) -> bool:
@@ -96,30 +113,102 @@ def run(
     claims: t.Sequence[Claim],
     policy: Policy,
     *,
+    reserved_by: str | None = None,
     force: bool = False,
     check_mode: bool = False,
 ) -> dict[str, t.Any]:
     """Give *claims*, and nothing else, to the materialization *mzid*.
 
-    Returns what the module `materialization` does. In check mode, nothing is written.
+    Where *reserved_by* names a run, only what that run has reserved or *mzid* holds already is
+    given. Returns what the module `materialization` does. In check mode, nothing is written.
     """
-    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
-        ledger = _ledger.read(host)
-        held = {entry.pf_mac for entry in ledger.get(mzid, [])}
-        ports = read_ports(host, held.union(item.pf_mac for item in claims))
-        devices = read_devices(host, ports.values())
-        planned = plan(mzid, claims, policy, ledger, ports, devices)
-        refuse(host, planned, mzid, force=force)
+    with _ledger.exclusive(host, check_mode=check_mode):
+        planned, found = _planned(host, mzid, claims, policy)
+        if reserved_by is not None:
+            _insist_on_reservation(planned, mzid, reserved_by)
+        refuse(host, planned, found, mzid, force=force)
         warnings: list[str] = []
         if planned.changes and not check_mode:
             warnings = apply(host, planned, mzid, lambda state: _ledger.write(host, state))
+    return {**_result(planned, found, claims, mzid), "warnings": warnings}
+
+
+def reserve(
+    host: Host,
+    mzid: str,
+    claims: t.Sequence[Claim],
+    policy: Policy,
+    *,
+    run: str,
+    force: bool = False,
+    check_mode: bool = False,
+) -> dict[str, t.Any]:
+    """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
+
+    Raises `SriovError` with all that stands against the claims. Returns what `run` is going to.
+    """
+    with _ledger.exclusive(host, check_mode=check_mode):
+        planned, found = _planned(host, mzid, claims, policy)
+        refuse(host, planned, found, mzid, force=force)
+        ledger = reservation(planned, mzid, run)
+        if ledger != planned.before and not check_mode:
+            _ledger.write(host, ledger)
+    return {**_result(planned, found, claims, mzid), "warnings": []}
+
+
+def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> dict[str, t.Any]:
+    """Take back what the run named *run* has reserved for *mzid* and did not carry out."""
+    with _ledger.exclusive(host, check_mode=check_mode):
+        before = _ledger.read(host)
+        entries = []
+        withdrawn = []
+        for entry in before.get(mzid, []):
+            runs = tuple(other for other in entry.runs if other != run)
+            if entry.held or runs:
+                entries.append(entry._replace(runs=runs))
+            if runs != entry.runs:
+                withdrawn.append(entry)
+        if withdrawn and not check_mode:
+            _ledger.write(host, _with(before, mzid, entries))
+    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in withdrawn]
+    return {
+        "changed": bool(withdrawn),
+        "devices": [],
+        "steps": {name: ["withdraw reservation"] for name in names},
+        "diff": {"before": dict.fromkeys(names, f"reserved by {run}"), "after": {}},
+        "warnings": [],
+    }
+
+
+def _planned(
+    host: Host, mzid: str, claims: t.Sequence[Claim], policy: Policy
+) -> tuple[Plan, Found]:
+    ledger = _ledger.read(host)
+    held = {entry.pf_mac for entry in ledger.get(mzid, [])}
+    found = look(host, ledger, held.union(item.pf_mac for item in claims))
+    return plan(mzid, claims, policy, found), found
+
+
+def _result(planned: Plan, found: Found, claims: t.Sequence[Claim], mzid: str) -> dict[str, t.Any]:
     return {
         "changed": planned.changes,
-        "devices": devices_of(claims, planned.after.get(mzid, []), devices),
+        "devices": devices_of(claims, planned.after.get(mzid, []), found.devices),
         "steps": described(planned),
-        "diff": difference(planned, devices),
-        "warnings": warnings,
+        "diff": difference(planned, found.devices),
     }
+
+
+def look(host: Host, ledger: Ledger, macs: t.Iterable[str]) -> Found:
+    """What there is on the host, and above all of the PFs with the permanent *macs*."""
+    ports = read_ports(host, macs)
+    functions: dict[str, dict[str, str]] = {}
+    for link in host.netlink.links():
+        # What is stacked on an interface shows its MAC, too, but has no permanent one.
+        if link.permanent_mac:
+            function = _pci.function_of_interface(host, link.name) or ""
+            for mac in {link.mac, link.permanent_mac} - {None}:
+                functions.setdefault(str(mac), {})[link.name] = function
+    return Found(ledger, ports, read_devices(host, ports.values()), functions)
 
 
 def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
@@ -147,23 +236,19 @@ def read_devices(host: Host, ports: t.Iterable[Port]) -> dict[str, _pci.Device]:
     return {address: _pci.read_device(host, address) for port in ports for address in port.pf.vfs}
 
 
-def plan(
-    mzid: str,
-    claims: t.Sequence[Claim],
-    policy: Policy,
-    ledger: Ledger,
-    ports: t.Mapping[str, Port],
-    devices: t.Mapping[str, _pci.Device],
-) -> Plan:
+def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> Plan:
     """Plan to give *claims* to *mzid* and to take from it all that it holds beyond them.
 
     A held VF that is gone needs nothing. Raises `SriovError` with all that stands against a claim.
     """
-    problems = [text for item in claims for text in _problems(item, mzid, policy, ledger, ports)]
+    ledger, ports, devices, _functions = found
+    claimed = {(item.pf_mac, item.vf) for item in claims}
+    problems = [text for item in claims for text in _problems(item, mzid, policy, found, claimed)]
     if problems:
         raise SriovError("; ".join(problems))
-    held = {(entry.pf_mac, entry.vf): entry for entry in ledger.get(mzid, [])}
+    held = {entry.key: entry for entry in ledger.get(mzid, []) if entry.held}
     staying = []
+    reserved = []
     taken = set()
     for item in claims:
         known = held.pop((item.pf_mac, item.vf), None)
@@ -171,6 +256,8 @@ def plan(
         staying.append(entry)
         if known is None:
             taken.add(entry.address)
+        if known is None or known._replace(state=_ledger.READY) != entry:
+            reserved.append(entry._replace(state=_ledger.RESERVED))
     leaving = [
         entry._replace(state=_ledger.LEAVING, address=address_of(entry, ports) or entry.address)
         for entry in held.values()
@@ -194,7 +281,58 @@ def plan(
         after=_with(ledger, mzid, staying),
         steps=steps,
         taken=frozenset(taken),
+        reserved=reserved,
     )
+
+
+def reservation(planned: Plan, mzid: str, run: str) -> Ledger:
+    """The ledger with what *run* reserves, so that *planned* can be carried out.
+
+    What other runs have reserved for *mzid* in the same way, this run shares with them, as it does
+    where one of them was killed and this one finishes it. Raises `SriovError` where another run
+    has reserved in another way: of two runs with different aims, one host could be given by the
+    one and the next by the other.
+    """
+    entries = planned.before.get(mzid, [])
+    others = {
+        entry.key: tuple(name for name in entry.runs if name != run)
+        for entry in entries
+        if set(entry.runs) - {run}
+    }
+    former = {entry.key: _aim(entry) for entry in entries if entry.key in others}
+    wanted = {entry.key: _aim(entry) for entry in planned.reserved}
+    if others and former != wanted:
+        names = sorted({name for names in others.values() for name in names})
+        raise SriovError(
+            f"materialization {mzid}: run {' and '.join(names)} has reserved other VFs, or the "
+            "same for another purpose, and did not end. Wait for it to end; if it was killed, take "
+            f"its reservation back with mergetb.sriov.release -e sriov_mzid={mzid} "
+            f"-e sriov_run={names[0]}"
+        )
+    reserved = [
+        entry._replace(runs=(*others.get(entry.key, ()), run)) for entry in planned.reserved
+    ]
+    return _with(planned.before, mzid, [*(item for item in entries if item.held), *reserved])
+
+
+def _aim(entry: Entry) -> Entry:
+    """*entry* without what it is reserved by and what was there before, which may change."""
+    return entry._replace(runs=(), state=_ledger.RESERVED, baseline={}, baseline_driver=None)
+
+
+def _insist_on_reservation(planned: Plan, mzid: str, run: str) -> None:
+    """Raise `SriovError` where *run* has not reserved all that *planned* gives to *mzid*."""
+    reserved = {
+        entry.key: _aim(entry) for entry in planned.before.get(mzid, []) if run in entry.runs
+    }
+    lost = [entry for entry in planned.reserved if reserved.get(entry.key) != _aim(entry)]
+    if lost:
+        names = ", ".join(f"VF {item.vf} of PF {item.pf_name}" for item in lost)
+        raise SriovError(
+            f"materialization {mzid}: run {run} has no reservation for {names} any more: somebody "
+            "released it, or another run of the materialization came between. Nothing was changed "
+            "on this host; run this again"
+        )
 
 
 def _entry(
@@ -238,9 +376,22 @@ def _with(ledger: Ledger, mzid: str, entries: list[Entry]) -> Ledger:
     return {**others, mzid: entries} if entries else others
 
 
-def refuse(host: Host, plan: Plan, mzid: str, *, force: bool = False) -> None:
-    """Raise `SriovError` where *plan* cannot be carried out on this host: a driver that is not
-    loaded, an IOMMU group that is not isolated, and, without *force*, a VF that somebody uses."""
+def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = False) -> None:
+    """Raise `SriovError` where *plan* cannot be carried out on this host.
+
+    That is a VF that is to be given back and whose PF cannot be reached, a driver that is not
+    loaded, an IOMMU group that is not isolated, and, without *force*, a VF that somebody uses.
+    """
+    staying = {entry.key for entry in plan.after.get(mzid, [])}
+    stranded = [
+        f"{entry.node}.{entry.nic}: {text}"
+        for entry in plan.before.get(mzid, [])
+        if entry.held and entry.key not in staying and not address_of(entry, found.ports)
+        for port in [found.ports.get(entry.pf_mac)]
+        for text in _usage.stranded(host, entry, port and port.pf)
+    ]
+    if stranded:
+        raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
     touched = plan.taken.union(step.target.address for step in plan.steps if step.unbind)
     problems = [
         f"VF {address}: {text}"
@@ -349,10 +500,14 @@ def devices_of(
 
 
 def _problems(
-    item: Claim, mzid: str, policy: Policy, ledger: Ledger, ports: t.Mapping[str, Port]
+    item: Claim,
+    mzid: str,
+    policy: Policy,
+    found: Found,
+    claimed: t.Container[tuple[str, int]],
 ) -> t.Iterator[str]:
     name = f"{item.node}.{item.nic}"
-    port = ports.get(item.pf_mac)
+    port = found.ports.get(item.pf_mac)
     if port is None:
         yield (
             f"{name}: no interface of this host has the permanent MAC {item.pf_mac} of PF "
@@ -378,15 +533,56 @@ def _problems(
             f"{name}: its MTU {item.mtu} is larger than the {port.link.mtu} of PF {item.pf_name}: "
             "raise the MTU of the PF"
         )
+    for text in _collisions(item, mzid, found.ledger):
+        yield f"{name}: {text}"
+    for text in _collisions_beside_the_ledger(item, found, claimed):
+        yield f"{name}: {text}"
+
+
+def _collisions(item: Claim, mzid: str, ledger: Ledger) -> t.Iterator[str]:
+    """What other materializations hold or have reserved that *item* would meet."""
     for mz, entries in ledger.items():
         for entry in entries if mz != mzid else ():
-            if (entry.pf_mac, entry.vf) == (item.pf_mac, item.vf):
-                yield f"{name}: VF {entry.vf} of PF {item.pf_name} belongs to materialization {mz}"
+            guest = f"{entry.node}.{entry.nic}"
+            if entry.key == (item.pf_mac, item.vf):
+                claim = (
+                    f"belongs to materialization {mz}"
+                    if entry.held
+                    else f"is reserved for materialization {mz} by run {' and '.join(entry.runs)}"
+                )
+                yield f"VF {entry.vf} of PF {item.pf_name} {claim}"
             elif (entry.pf_mac, entry.vlan) == (item.pf_mac, item.vlan):
                 yield (
-                    f"{name}: materialization {mz} has VLAN {item.vlan} on PF {item.pf_name} "
-                    f"for {entry.node}.{entry.nic}: two experiments would reach each other"
+                    f"materialization {mz} has VLAN {item.vlan} on PF {item.pf_name} for {guest}: "
+                    "two experiments would reach each other"
                 )
+            elif entry.values.get("mac") == item.mac:
+                yield f"materialization {mz} has its MAC {item.mac} on this host for {guest}"
+
+
+def _collisions_beside_the_ledger(
+    item: Claim, found: Found, claimed: t.Container[tuple[str, int]]
+) -> t.Iterator[str]:
+    """What the kernel has, and no materialization, that *item* would meet."""
+    port = found.ports[item.pf_mac]
+    own = dict(enumerate(port.pf.vfs)).get(item.vf)
+    for interface, function in found.functions.get(item.mac, {}).items():
+        if function != own:
+            yield f"its MAC {item.mac} is that of this host's interface {interface}"
+    known = {entry.key for entries in found.ledger.values() for entry in entries}
+    for vf, state in (port.states or {}).items():
+        driver = found.devices[port.pf.vfs[vf]].driver
+        # Nobody can send through a VF without driver.
+        if driver is None or (item.pf_mac, vf) in known or (item.pf_mac, vf) in claimed:
+            continue
+        name = f"VF {vf} of PF {item.pf_name}, which {driver} has and no materialization,"
+        if state.vlan == item.vlan:
+            yield (
+                f"{name} is on its VLAN {item.vlan} and would reach it: take the driver from that "
+                "VF or the VLAN"
+            )
+        if state.mac == item.mac:
+            yield f"{name} has its MAC {item.mac}"
 
 
 def _values(item: Claim, policy: Policy, state: VfState) -> dict[str, t.Any]:

@@ -14,7 +14,12 @@ _DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss"
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "mzid": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {
+        "type": "str",
+        "choices": ["reserved", "present", "withdrawn", "absent"],
+        "default": "present",
+    },
+    "run": {"type": "str"},
     "driver": {"type": "str", "default": "vfio-pci"},
     "attributes": {
         "type": "dict",
@@ -62,7 +67,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def claims(params: t.Mapping[str, t.Any]) -> list[Claim]:
     """What *params* claim, which is nothing where all is to be taken back."""
-    return [_claim(item) for item in params["vfs"]] if params["state"] == "present" else []
+    gives = params["state"] in ("reserved", "present")
+    return [_claim(item) for item in params["vfs"]] if gives else []
 
 
 def _claim(item: t.Mapping[str, t.Any]) -> Claim:

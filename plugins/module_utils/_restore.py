@@ -46,9 +46,11 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
 
     In check mode only tell what differs.
     """
-    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+    with _ledger.exclusive(host, check_mode=check_mode):
         ledger = _ledger.read(host)
-        held = [(mzid, entry) for mzid, entries in ledger.items() for entry in entries]
+        held = [
+            (mzid, entry) for mzid, entries in ledger.items() for entry in entries if entry.held
+        ]
         macs = {entry.pf_mac for _mzid, entry in held}
 
         ports: dict[str, Port] = {}

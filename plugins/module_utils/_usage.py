@@ -72,25 +72,62 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
 
 
 def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
-    """The addresses of the VFs that materializations other than *own* hold, and for whom."""
-    held = [
+    """The addresses of the VFs that materializations other than *own* have, and for whom."""
+    had = [
         (holder, entry)
         for holder, entries in _ledger.read(host).items()
         for entry in entries
         if holder not in own
     ]
-    links = host.netlink.links() if held else []
-    vfs: dict[str, tuple[str, ...]] = {}
-    for mac in {entry.pf_mac for _holder, entry in held}:
-        # Where the PF is gone, its VFs are with it.
+    links = host.netlink.links() if had else []
+    pfs: dict[str, _pci.PF] = {}
+    for mac in {entry.pf_mac for _holder, entry in had}:
         with contextlib.suppress(SriovError):
-            vfs[mac] = _pci.find_pf(host, mac, links).vfs
-    for holder, entry in held:
-        if entry.vf < len(vfs.get(entry.pf_mac, ())):
-            yield (
-                vfs[entry.pf_mac][entry.vf],
-                f"materialization {holder} holds it for {entry.node}.{entry.nic}",
-            )
+            pfs[mac] = _pci.find_pf(host, mac, links)
+    for holder, entry in had:
+        pf = pfs.get(entry.pf_mac)
+        address = pf.vfs[entry.vf] if pf and entry.vf < len(pf.vfs) else None
+        if address is None and remains(host, entry, pf, links):
+            address = entry.address
+        if address is not None:
+            does = "holds" if entry.held else f"(run {' and '.join(entry.runs)}) has reserved"
+            yield address, f"materialization {holder} {does} it for {entry.node}.{entry.nic}"
+
+
+def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Iterable[Link]) -> bool:
+    """Whether the VF of *entry*, which its PF does not show, is still a function on PCI.
+
+    *pf* is the PF, `None` where no interface here has its MAC: its driver is gone, or its interface
+    is in another network namespace.
+    """
+    pf_address = pf.address if pf else entry.pf_address
+    if pf and entry.address in pf.vfs:
+        return False  # It is another VF of the PF by now.
+    if host.link(f"{_pci.DEVICES}/{entry.address}/physfn") != pf_address:
+        return False
+    names = _pci.interfaces(host, pf_address)
+    macs = {link.permanent_mac for link in links if link.name in names}
+    # With another MAC it is another card, in the slot of the one that had the VF.
+    return not macs or entry.pf_mac in macs
+
+
+def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
+    """Why the VF of *entry*, which its PF does not show, is not gone; nothing where it is.
+
+    *pf* is as `remains` takes it.
+    """
+    if not remains(host, entry, pf, host.netlink.links()):
+        return
+    using = users(host, [_pci.read_device(host, entry.address)]).get(entry.address, [])
+    why = (
+        f"PF {pf.interface or pf.address} does not list it: its VFs are just being made or "
+        "destroyed. Run this again when that has ended"
+        if pf
+        else f"no interface here has the MAC {entry.pf_mac} of PF {entry.pf_name} at "
+        f"{entry.pf_address}: load its driver, or move its interface back from the network "
+        "namespace where it is, and run this again"
+    )
+    yield "; ".join([f"VF {entry.address} is still there, but {why}", *using])
 
 
 def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:

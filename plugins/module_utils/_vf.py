@@ -182,7 +182,7 @@ def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
     """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
     macs = {link.index: link.permanent_mac for link in host.netlink.links()}
     holders = {
-        (entry.pf_mac, entry.vf): f"materialization {mzid} holds it for {entry.node}.{entry.nic}"
+        entry.key: f"materialization {mzid} holds it for {entry.node}.{entry.nic}"
         for mzid, entries in _ledger.read(host).items()
         for entry in entries
     }

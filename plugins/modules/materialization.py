@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: materialization
-short_description: Give VFs to the guests of a materialization, or take them back
+short_description: Reserve VFs for a materialization, give them to its guests, or take them back
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
@@ -18,8 +18,13 @@ description:
   - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF, what
     it is to be and how it was before, and gives back exactly that. A call that was ended in the
     middle is finished by the next.
-  - A VF that another materialization holds, or that somebody uses, refuses the whole call before
-    its first write; all problems are named at once.
+  - A VF that another materialization holds or has reserved, or that somebody uses, refuses the
+    whole call before its first write; all problems are named at once. So does a VLAN or MAC that
+    another guest has, also one that no materialization knows of but the kernel.
+  - A materialization with several hosts is given on all of them or on none. Reserve on each with
+    O(state=reserved). When all have agreed, carry it out on each with O(state=present). When one
+    has not, or was not reached, take the reservations back with O(state=withdrawn). Pass the same
+    O(run) to all of these calls.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -30,11 +35,21 @@ options:
     required: true
   state:
     description:
+      - V(reserved) checks all that V(present) checks, and remembers that O(run) is going to give
+        O(vfs) to the materialization. Nobody else gets these VFs then. It touches no VF.
       - V(present) gives O(vfs) to the materialization and takes from it what it holds beyond them.
-      - V(absent) takes all that it holds.
+        With O(run), it gives only what that run has reserved or the materialization holds already.
+      - V(withdrawn) takes back what O(run) has reserved and not carried out.
+      - V(absent) takes all that the materialization holds, and all that is reserved for it.
     type: str
-    choices: [present, absent]
+    choices: [reserved, present, withdrawn, absent]
     default: present
+  run:
+    description:
+      - Name of the run that reserves, unique among all runs of all controllers.
+      - Runs of one materialization share a reservation where they want the same. So the next run
+        finishes what a run that was killed has reserved.
+    type: str
   driver:
     description: The driver that the VFs get.
     type: str
@@ -171,6 +186,27 @@ EXAMPLES = r"""
         mac: 02:00:00:00:01:01
         vlan: 100
 
+- name: Reserve one VF for a guest, and touch none
+  mergetb.sriov.materialization:
+    mzid: one.hello.demo
+    state: reserved
+    run: 2026-11-27T12:00:00Z-4f2a
+    vfs:
+      - node: alpha
+        nic: eth1
+        pf:
+          name: ens1f0
+          mac: 04:70:00:00:00:10
+        vf_index: 0
+        mac: 02:00:00:00:01:01
+        vlan: 100
+
+- name: Take the reservation back
+  mergetb.sriov.materialization:
+    mzid: one.hello.demo
+    state: withdrawn
+    run: 2026-11-27T12:00:00Z-4f2a
+
 - name: Take all back
   mergetb.sriov.materialization:
     mzid: one.hello.demo
@@ -251,18 +287,19 @@ ARGUMENT_SPEC = _request.ARGUMENT_SPEC
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    return _materialization.run(
-        host,
-        params["mzid"],
-        _request.claims(params),
-        _request.policy(params),
-        force=params["force"],
-        check_mode=check_mode,
-    )
+    mzid = params["mzid"]
+    if params["state"] == "withdrawn":
+        return _materialization.withdraw(host, mzid, run=params["run"], check_mode=check_mode)
+    wanted = _request.claims(params), _request.policy(params)
+    how = {"force": params["force"], "check_mode": check_mode}
+    if params["state"] == "reserved":
+        return _materialization.reserve(host, mzid, *wanted, run=params["run"], **how)
+    return _materialization.run(host, mzid, *wanted, reserved_by=params["run"], **how)
 
 
 def main() -> None:
-    run_module(functools.partial(run, Host()), ARGUMENT_SPEC)
+    needs_run = [("state", state, ["run"]) for state in ("reserved", "withdrawn")]
+    run_module(functools.partial(run, Host()), ARGUMENT_SPEC, required_if=needs_run)
 
 
 if __name__ == "__main__":

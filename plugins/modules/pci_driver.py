@@ -86,7 +86,7 @@ devices:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _driver, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import _driver, _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
@@ -110,14 +110,15 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    wanted = _driver.resolve(host, params["devices"])
-    devices = [_pci.read_device(host, item.address) for item in wanted]
-    changes = _driver.plan(devices, wanted)
-    _driver.check(host, wanted)
-    if not params["force"]:
-        _driver.refuse_used(host, changes)
-    if not check_mode:
-        _driver.apply(host, changes)
+    with _ledger.exclusive(host, check_mode=check_mode):
+        wanted = _driver.resolve(host, params["devices"])
+        devices = [_pci.read_device(host, item.address) for item in wanted]
+        changes = _driver.plan(devices, wanted)
+        _driver.check(host, wanted)
+        if not params["force"]:
+            _driver.refuse_used(host, changes)
+        if not check_mode:
+            _driver.apply(host, changes)
     return {
         "changed": bool(changes),
         "devices": [

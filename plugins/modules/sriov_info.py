@@ -285,7 +285,11 @@ pfs:
           elements: str
           sample: []
 materializations:
-  description: What the ledger says that each materialization holds, by its id.
+  description:
+    - What the ledger says that each materialization holds, by its id.
+    - C(state) is V(ready), V(changing) or V(leaving) where a run is at it or did not end, and
+      V(reserved) where the runs that C(runs) names are going to give the VF to the
+      materialization and did not begin. A VF that is held can be reserved, too, to be changed.
   returned: success
   type: dict
   sample:
@@ -318,6 +322,7 @@ materializations:
           max_tx_rate: 0
           query_rss: null
         baseline_driver: null
+        runs: []
 """
 
 import functools

@@ -158,7 +158,7 @@ vfs:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _vf
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _vf
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
@@ -200,13 +200,14 @@ def _wanted(item: dict[str, t.Any]) -> _vf.Wanted:
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wanted = [_wanted(item) for item in params["vfs"]]
     _vf.check(wanted)
-    ifindexes = _vf.resolve(host, {item.pf for item in wanted})
-    states = _vf.read(host, ifindexes.values())
-    changes = _vf.plan(wanted, ifindexes, states)
-    if changes and not params["force"]:
-        _vf.refuse_held(host, changes)
-    if changes and not check_mode:
-        _vf.apply(host, changes)
+    with _ledger.exclusive(host, check_mode=check_mode):
+        ifindexes = _vf.resolve(host, {item.pf for item in wanted})
+        states = _vf.read(host, ifindexes.values())
+        changes = _vf.plan(wanted, ifindexes, states)
+        if changes and not params["force"]:
+            _vf.refuse_held(host, changes)
+        if changes and not check_mode:
+            _vf.apply(host, changes)
     after = {(item.pf, item.vf): item.after for item in changes}
     return {
         "changed": bool(changes),

@@ -165,6 +165,10 @@ def report(
     return Report(facility, model, made, hosts, findings)
 
 
+def _is_reserved(entry: t.Mapping[str, t.Any]) -> bool:
+    return entry["state"] == "reserved"
+
+
 def _natural(text: str) -> list[tuple[str, int]]:
     """Return a key that sorts x2 before x10."""
     return [(word, int(n or 0)) for word, n in re.findall(r"(\D*)(\d{0,18})", text.lower())]
@@ -176,8 +180,11 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
         return Host(name, error, [_pf(None, pf, []) for pf in declared])
     claims: dict[str, list[_Claim]] = collections.defaultdict(list)
     for mzid, entries in facts["materializations"].items():
+        held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
-            claims[entry["pf_mac"]].append(_Claim(mzid, entry))
+            # A VF that is held and reserved, to be changed, is one VF.
+            if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
+                claims[entry["pf_mac"]].append(_Claim(mzid, entry))
     pfs = []
     found = list(facts["pfs"])
     for pf in declared:
@@ -283,15 +290,21 @@ def _vfs(
             nic=f"{entry['node']}.{entry['nic']}",
             vlan=entry["vlan"],
             mac=entry["values"].get("mac") or has.get("mac") or "",
-            note="; ".join(problems) or users,
+            note="; ".join(problems) or _reservation(entry) or users,
             **shared,
         )
+
+
+def _reservation(entry: t.Mapping[str, t.Any]) -> str:
+    return f"reserved by run {' and '.join(entry['runs'])}" if _is_reserved(entry) else ""
 
 
 def _differences(vf: t.Mapping[str, t.Any] | None, entry: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """Yield how a VF differs from what the ledger says."""
     if vf is None:
         yield "the ledger has it, the host does not"
+        return
+    if _is_reserved(entry):
         return
     if entry["state"] != "ready":
         yield f"the ledger says {entry['state']}: a run began and did not end, run it again"

@@ -27,7 +27,10 @@ ACTIONS = {
 """What is done, by the role that does it."""
 
 EXIT_CODES = {"ok": 0, "failed": 2, "unreachable": 4, "refused": 10}
-"""By outcome. The first three are ansible-playbook's own, which uses no 10."""
+"""By outcome. The first three are ansible-playbook's own, which uses no 10.
+
+A run that was refused because a host was not reached has the code of that, see ``exit_code``.
+"""
 
 MODULE = "mergetb.sriov.materialization"
 FACT = "_sriov_materialization"
@@ -51,20 +54,25 @@ class Run(t.NamedTuple):
 class Event(t.NamedTuple):
     """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
 
-    ``host`` is None for a task that runs once for all hosts. ``is_module`` tells the module
-    materialization from other tasks, ``check_mode`` is the task's.
+    ``host`` is None for a task that runs once for all hosts. ``state`` is the option of the module
+    materialization, None for other tasks; ``check_mode`` is the task's.
     """
 
     host: str | None
     status: str
-    is_module: bool
+    state: str | None
     check_mode: bool
     result: t.Mapping[str, t.Any]
 
     @property
+    def plans(self) -> bool:
+        """Whether the task tells what is going to be changed, or what it has changed."""
+        return self.state is not None and self.state != "withdrawn"
+
+    @property
     def writes(self) -> bool:
-        """Whether the task may have changed the host."""
-        return self.is_module and not self.check_mode
+        """Whether the task may have changed VFs of the host."""
+        return self.state in ("present", "absent") and not self.check_mode
 
 
 def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
@@ -75,6 +83,10 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
         for name in sorted(run.hosts)
     }
     outcomes = {outcome for _event, outcome in judged}
+    # A host that is not reached keeps all others from being changed, as one that refuses does.
+    if "unreachable" in outcomes and not any(event.writes for event in events):
+        outcomes.add("refused")
+        outcomes.discard("unreachable")
     messages = [
         _message(event) for event, outcome in judged if event.host is None and outcome != "ok"
     ]
@@ -101,6 +113,15 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
     }
 
 
+def exit_code(document: t.Mapping[str, t.Any]) -> int:
+    """Return the exit code of a run: of its outcome, or 4 where it refused for want of a host."""
+    outcomes = {host["outcome"] for host in document["hosts"].values()}
+    refused = document["outcome"] == "refused"
+    return EXIT_CODES[
+        "unreachable" if refused and "unreachable" in outcomes else document["outcome"]
+    ]
+
+
 def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:
     """Yield each event with its outcome: a failure is a refusal as long as no task has written."""
     began = False
@@ -124,7 +145,7 @@ def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[st
             host |= {"outcome": outcome, "message": _message(event)}
             if event.writes:
                 host |= {"changed": None, "changes": planned}
-        elif event.is_module:
+        elif event.plans:
             planned = _changes(event.result["diff"])
             if event.writes or check_mode:
                 host |= {"outcome": "ok", "changed": event.result["changed"], "changes": planned}
@@ -147,7 +168,7 @@ def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
     """Return the ``mzid`` that the tasks were about, and the ``leafs`` of the lookup."""
     found: dict[str, t.Any] = {"leafs": []}
     for event in events:
-        if event.is_module and "invocation" in event.result:
+        if event.state and "invocation" in event.result:
             found["mzid"] = event.result["invocation"]["module_args"].get("mzid")
         found |= event.result.get("ansible_facts", {}).get(FACT, {})
     return found
@@ -158,7 +179,7 @@ def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, 
     devices = {
         event.host: event.result["devices"]
         for event in events
-        if event.is_module and event.status == "ok" and event.host in hosts
+        if event.plans and event.status == "ok" and event.host in hosts
     }
     return [{**device, "host": host} for host in devices for device in devices[host]]
 

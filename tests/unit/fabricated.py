@@ -235,6 +235,12 @@ class Machine(Host):
         self.netlink.interfaces[name] = link
         return link
 
+    def hide_interface(self, name: str, address: str) -> None:
+        """Move the interface of the function *address* to another network namespace."""
+        del self.netlink.interfaces[name]
+        os.unlink(self.path(f"/sys/class/net/{name}"))
+        shutil.rmtree(self.path(f"{DEVICES}/{address}/net"))
+
     def add_process(self, pid: int, name: str, *opened: str) -> None:
         """A process that has the files *opened*."""
         self.put(f"/proc/{pid}/comm", f"{name}\n")

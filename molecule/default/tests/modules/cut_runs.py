@@ -32,8 +32,9 @@ SECONDS = 60
 
 
 def entries(host: Host) -> dict[tuple[str, int], _ledger.Entry]:
-    held = [entry for entries in _ledger.read(host).values() for entry in entries]
-    return {(entry.pf_mac, entry.vf): entry for entry in held}
+    """What is held, by PF and VF; what is only reserved is as it was."""
+    known = [entry for entries in _ledger.read(host).values() for entry in entries]
+    return {entry.key: entry for entry in known if entry.held}
 
 
 def driver(host: Host, address: str) -> str | None:
@@ -42,6 +43,9 @@ def driver(host: Host, address: str) -> str | None:
 
 MOMENTS: dict[str, t.Callable[[Host], bool]] = {
     "nothing is written": lambda host: True,
+    "the VFs are reserved": lambda host: any(
+        not entry.held for entries in _ledger.read(host).values() for entry in entries
+    ),
     "the ledger says what will be": lambda host: any(
         entry.state != _ledger.READY for entry in entries(host).values()
     ),

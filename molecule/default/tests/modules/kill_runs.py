@@ -141,7 +141,9 @@ class Scene:
             return
         vlans = self.wanted(phase)
         claims = [claim(number, vf, vlans[vf]) for number, vf in enumerate(self.vfs) if vf in vlans]
-        _materialization.run(host, MZID, claims, _materialization.Policy("vfio-pci"))
+        policy, run = _materialization.Policy("vfio-pci"), f"{phase} of process {os.getpid()}"
+        _materialization.reserve(host, MZID, claims, policy, run=run)
+        _materialization.run(host, MZID, claims, policy, reserved_by=run)
 
     def strip(self) -> None:
         """Leave the VFs as a boot does."""
@@ -156,7 +158,7 @@ class Scene:
 
     def check_killed(self, earlier: dict[Vf, tuple[t.Any, str | None]], point: str) -> None:
         """No VF is with a guest driver and not isolated, none changed and not remembered."""
-        held = {(e.pf_mac, e.vf): e for e in _ledger.read(self.host).get(MZID, [])}
+        held = {e.key: e for e in _ledger.read(self.host).get(MZID, []) if e.held}
         for vf, (attributes, driver) in self.state().items():
             assert (attributes, driver) == self.before[vf] or vf in held, f"{point}: {vf} forgotten"
             if driver == "vfio-pci" and (attributes, driver) != earlier[vf]:
@@ -167,7 +169,7 @@ class Scene:
     def check_finished(self, phase: str, point: str) -> None:
         vlans = self.wanted(phase)
         held = _ledger.read(self.host).get(MZID, [])
-        assert {(e.pf_mac, e.vf): e.state for e in held} == dict.fromkeys(vlans, "ready"), point
+        assert {e.key: e.state for e in held} == dict.fromkeys(vlans, "ready"), point
         for vf, (attributes, driver) in self.state().items():
             if vf in vlans:
                 assert (attributes.vlan, driver) == (vlans[vf], "vfio-pci"), f"{point}: {vf}"

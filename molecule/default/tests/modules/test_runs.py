@@ -46,13 +46,16 @@ def program(machine: t.Any, name: str, *arguments: object) -> t.Any:
     return json.loads(machine.check_output(" ".join(map(str, command))))
 
 
-def playbook(name: str, document: Path) -> tuple[int, dict[str, t.Any]]:
-    """The exit code and the result document of a run on all hosts."""
-    done = subprocess.run(
+def start(
+    name: str, document: Path, experiment: str = "{{ experiment }}"
+) -> subprocess.Popen[bytes]:
+    """Start a run on all hosts, which leaves its result in *document*."""
+    return subprocess.Popen(
         [
             "ansible-playbook",
             f"--extra-vars=@{PROJECT}/molecule/vars.yml",
-            "--extra-vars=sriov_materialization={{ experiment }}",
+            f"--extra-vars=sriov_materialization={experiment}",
+            f"--extra-vars=sriov_device_map={document.with_suffix('.map')}",
             f"mergetb.sriov.{name}",
         ],
         env={
@@ -61,11 +64,31 @@ def playbook(name: str, document: Path) -> tuple[int, dict[str, t.Any]]:
             "SRIOV_RESULT": str(document),
             "ANSIBLE_SSH_ARGS": SSH,
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(document.parent),
+            "ANSIBLE_TIMEOUT": "120",
         },
         stdout=subprocess.DEVNULL,
-        check=False,
     )
-    return done.returncode, json.loads(document.read_text())
+
+
+def playbook(name: str, document: Path) -> tuple[int, dict[str, t.Any]]:
+    """The exit code and the result document of a run on all hosts."""
+    code = start(name, document).wait()
+    return code, json.loads(document.read_text())
+
+
+def ledger(machine: t.Any) -> dict[str, list[dict[str, t.Any]]]:
+    """What the ledger of *machine* says, by materialization."""
+    return json.loads(machine.file("/var/lib/mergetb-sriov/ledger.json").content_string)[
+        "materializations"
+    ]
+
+
+def vfs(machine: t.Any, mac: str) -> list[dict[str, t.Any]]:
+    """The VFs of the PF with *mac* as the kernel of *machine* has them, by ip-link(8)."""
+    links = json.loads(machine.check_output("ip -d -j link show"))
+    return next(
+        link["vfinfo_list"] for link in links if link.get("permaddr", link["address"]) == mac
+    )
 
 
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
@@ -114,6 +137,111 @@ def test_the_next_run_finishes_what_was_cut_off(
         assert (code, document["outcome"]) == (0, "ok"), point
         changed = {host: told["changed"] for host, told in document["hosts"].items()}
         assert changed == {"x0": ends, "x1": False}, point
+
+
+def test_a_run_that_is_cut_off_while_it_reserves_has_no_host_changed(
+    machines: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+) -> None:
+    x0, x1 = machines["x0"], machines["x1"]
+    before = {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines}
+    macs = " ".join(pf["mac"] for pf in pfs["x0"])
+    start_unit = "systemd-run --quiet --collect --property=StandardOutput=truncate:/run/cut.json"
+    cutter = copied(x0, "cut_runs.py")
+    x0.check_output(f"{start_unit} python3 {cutter} %s SIGKILL {macs}", "the VFs are reserved")
+
+    code, document = playbook("materialize", tmp_path / "result.json")
+
+    assert (code, document["outcome"]) == (4, "refused")
+    assert {host: told["outcome"] for host, told in document["hosts"].items()} == {
+        "x0": "unreachable",
+        "x1": "untouched",
+    }
+    assert ledger(x1) == {}, "the reservation is taken back where the host is there"
+    [(mzid, reserved)] = ledger(x0).items()
+    assert {entry["state"] for entry in reserved} == {"reserved"}
+    assert {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines} == before
+    x0.check_output(f"kill -KILL {json.loads(x0.check_output('cat /run/cut.json'))['run']}")
+
+    for name in ("materialize", "dematerialize"):
+        code, document = playbook(name, tmp_path / "result.json")
+        assert (code, document["outcome"], document["mzid"]) == (0, "ok", mzid)
+    assert ledger(x0) == ledger(x1) == {}
+
+
+EXPERIMENTS = 10
+RUNS_EACH = 2
+CONTESTED_VFS = 4
+
+
+def contested(number: int, pfs: dict[str, list[dict[str, t.Any]]]) -> dict[str, t.Any]:
+    """An experiment of two VFs on each host, each of which two others want, too."""
+    endpoints = [
+        {
+            "host": host,
+            "node": f"n{number}-{host}",
+            "vf": {
+                "virtif": {
+                    "name": f"eth{nic}",
+                    "mac": f"02:72:{number:02x}:00:0{nic}:0{host[1:]}",
+                },
+                "parent": {
+                    "pf": {"name": pfs[host][0]["name"], "mac": pfs[host][0]["mac"]},
+                    "vfIndex": (number + nic) % CONTESTED_VFS,
+                },
+                "vid": 700 + number,
+            },
+        }
+        for host in ("x0", "x1")
+        for nic in range(2)
+    ]
+    segment = {"vid": 700 + number, "endpoints": endpoints}
+    link = {"realization": {"link": {"id": "lan"}, "segments": {"1": segment}}}
+    return {"rid": f"race{number}", "eid": "hello", "pid": "demo", "links": [link]}
+
+
+def test_of_experiments_at_once_each_is_given_on_all_hosts_or_on_none(
+    machines: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+) -> None:
+    before = {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines}
+    runs: dict[str, list[tuple[Path, subprocess.Popen[bytes]]]] = {}
+    for number in range(EXPERIMENTS):
+        model = tmp_path / f"race{number}.json"
+        model.write_text(json.dumps(contested(number, pfs)))
+        runs[f"race{number}.hello.demo"] = [
+            (document, start("materialize", document, str(model)))
+            for document in (tmp_path / f"{number}-{turn}.json" for turn in range(RUNS_EACH))
+        ]
+    outcomes = {}
+    for mzid, started in runs.items():
+        for _document, process in started:
+            process.wait()
+        outcomes[mzid] = [
+            json.loads(document.read_text())["outcome"] for document, _process in started
+        ]
+    ledgers = {host: ledger(machine) for host, machine in machines.items()}
+    print(outcomes, ledgers)
+
+    assert {outcome for told in outcomes.values() for outcome in told} <= {"ok", "refused"}
+    given = {mzid for mzid, told in outcomes.items() if "ok" in told}
+    assert set(ledgers["x0"]) == set(ledgers["x1"]) == given
+    for host, held in ledgers.items():
+        after = vfs(machines[host], pfs[host][0]["mac"])
+        taken = {entry["vf"]: entry for entries in held.values() for entry in entries}
+        assert len(taken) == 2 * len(given)
+        for vf, found in enumerate(after):
+            if vf in taken:
+                assert taken[vf]["state"] == "ready"
+                assert (found["address"], found["vlan_list"][0]["vlan"]) == (
+                    taken[vf]["values"]["mac"],
+                    taken[vf]["vlan"],
+                )
+            else:
+                assert found == before[host][vf]
+    for mzid in given:
+        document = tmp_path / "end.json"
+        model = tmp_path / f"{mzid.partition('.')[0]}.json"
+        assert start("dematerialize", document, str(model)).wait() == 0
+    assert {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines} == before
 
 
 def test_of_runs_at_once_one_wins(x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> None:

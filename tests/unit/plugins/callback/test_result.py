@@ -24,8 +24,8 @@ from ansible_collections.mergetb.sriov.tests.unit import command_line
 COLLECTION = Path(command_line.COLLECTIONS) / "ansible_collections/mergetb/sriov"
 SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding="utf-8"))
 
-# It fails with what the file `check` or `write` of its host has, if there is one. Which host it is
-# on it knows by the directory for temporary files.
+# It notes each call in the file `calls` of its host, and fails with what the file `check`, `write`
+# or `withdrawn` has, if there is one. It knows its host by the directory for temporary files.
 STAND_IN = f"""
 ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
 """
@@ -34,7 +34,13 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
-answer = os.path.join(module._remote_tmp, "check" if module.check_mode else "write")
+state = module.params["state"]
+with open(os.path.join(module._remote_tmp, "calls"), "a") as file:
+    file.write(state + (" (check)" if module.check_mode else "") + "\\n")
+checks = module.check_mode or state == "reserved"
+answer = os.path.join(
+    module._remote_tmp, state if state == "withdrawn" else "check" if checks else "write"
+)
 if os.path.exists(answer):
     with open(answer) as file:
         module.fail_json(msg=file.read())
@@ -108,6 +114,10 @@ class Facility:
         """Have the module fail on a host in the task that checks or in the one that writes."""
         (self.directory / host / when).write_text(message, encoding="utf-8")
 
+    def calls(self, host: str) -> list[str]:
+        """What the module was asked for on a host, in the order of time."""
+        return (self.directory / host / "calls").read_text(encoding="utf-8").splitlines()
+
     def run(
         self, action: str, *arguments: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
@@ -178,6 +188,7 @@ def test_ok(facility: Facility) -> None:
     device_map = json.loads((facility.directory / "device_map.json").read_text(encoding="utf-8"))
     assert document["devices"] == device_map["devices"]
     assert [device["host"] for device in document["devices"]] == ["x0"] * 3 + ["x1"] * 3
+    assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved", "present"]] * 2
     assert [
         (leaf["leaf"], leaf["port"], leaf["vlans"], leaf["guest_tagged"])
         for leaf in document["leafs"]
@@ -192,6 +203,7 @@ def test_ok(facility: Facility) -> None:
 def test_check_mode(facility: Facility) -> None:
     facility.fail("x0", "write", "written in check mode")
     document = facility.document("materialize", 0, *MATERIALIZE, "--check")
+    assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved (check)"]] * 2
     assert document["check_mode"] is True
     assert document["outcome"] == "ok"
     assert of_hosts(document, "changes") == [CHANGES, CHANGES]
@@ -225,8 +237,10 @@ def test_host_refuses(facility: Facility) -> None:
     assert len(document["leafs"]) == 4
     # The exit code does not keep Ansible from cleaning up.
     assert list((facility.directory / "tmp").iterdir()) == []
-    assert {path.name for path in (facility.directory / "x1").iterdir()} == {"check"}
+    assert {path.name for path in (facility.directory / "x1").iterdir()} == {"check", "calls"}
     assert not list(facility.directory.glob(".result*"))
+    assert facility.calls("x0") == ["reserved", "withdrawn"]
+    assert facility.calls("x1") == ["reserved"]
 
 
 def test_input_is_refused(facility: Facility) -> None:
@@ -266,10 +280,28 @@ def test_device_map_that_cannot_be_written(facility: Facility) -> None:
 def test_host_is_unreachable(facility: Facility) -> None:
     facility.connect("x1", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
     document = facility.document("materialize", 4, *MATERIALIZE)
-    assert document["outcome"] == "unreachable"
+    assert document["outcome"] == "refused"
     assert of_hosts(document, "outcome") == ["untouched", "unreachable"]
     assert of_hosts(document, "changed") == [False, False]
     assert "127.0.0.1" in document["hosts"]["x1"]["message"]
+    assert facility.calls("x0") == ["reserved", "withdrawn"]
+
+
+def test_reservation_that_cannot_be_taken_back(facility: Facility) -> None:
+    facility.fail("x1", "check", "VF is in use")
+    facility.fail("x0", "withdrawn", "no space left")
+    document = facility.document("materialize", 10, *MATERIALIZE)
+    assert of_hosts(document, "outcome") == ["refused", "refused"]
+    assert of_hosts(document, "message") == ["no space left", "VF is in use"]
+    assert facility.calls("x0") == ["reserved", "withdrawn"]
+
+
+def test_all_hosts_refuse(facility: Facility) -> None:
+    for host in ("x0", "x1"):
+        facility.fail(host, "check", "VF is in use")
+    document = facility.document("materialize", 10, *MATERIALIZE)
+    assert of_hosts(document, "outcome") == ["refused", "refused"]
+    assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved"], ["reserved"]]
 
 
 def test_no_host(facility: Facility) -> None:

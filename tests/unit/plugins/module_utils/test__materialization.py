@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import typing as t
 from pathlib import Path
 
@@ -46,21 +47,28 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def plan(machine: Machine, claims: list[Claim], ledger: Ledger) -> _materialization.Plan:
-    ports = _materialization.read_ports(machine, MACS)
-    devices = _materialization.read_devices(machine, ports.values())
-    return _materialization.plan(MZID, claims, Policy("vfio-pci"), ledger, ports, devices)
+    found = _materialization.look(machine, ledger, MACS)
+    return _materialization.plan(MZID, claims, Policy("vfio-pci"), found)
 
 
 def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Ledger]:
     saved: list[Ledger] = []
     planned = plan(machine, claims, ledger)
-    _materialization.refuse(machine, planned, MZID)
+    found = _materialization.look(machine, ledger, MACS)
+    _materialization.refuse(machine, planned, found, MZID)
     _materialization.apply(machine, planned, MZID, saved.append)
     return saved
 
 
 def entry(claim: Claim = CLAIM, **changes: t.Any) -> Entry:
     return ledger_entry(node=claim.node, nic=claim.nic, vf=claim.vf, **changes)
+
+
+def foreign(**changes: t.Any) -> Entry:
+    """An entry of another materialization, whose guest has another MAC."""
+    vlan = changes.get("vlan", 100)
+    values = {**ledger_entry().values, "mac": "02:00:00:00:09:09", "vlan": vlan}
+    return ledger_entry(values=values, **changes)
 
 
 def test_ports_are_found_by_permanent_mac(machine: Machine) -> None:
@@ -80,7 +88,7 @@ def test_a_vf_is_claimed_and_its_baseline_recorded(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     machine.alter_vf("ens1f0", 0, vlan=7, max_tx_rate=10)
 
-    other = entry(vlan=300)._replace(vf=1)
+    other = foreign(vlan=300, vf=1)
 
     during, after = carry_out(machine, [CLAIM], {"other": [other]})
 
@@ -233,7 +241,7 @@ def test_a_held_vf_that_is_gone_needs_nothing(machine: Machine) -> None:
 def test_what_stands_against_a_claim(
     machine: Machine, change: dict[str, t.Any], problem: str
 ) -> None:
-    ledger = {"two.hello.demo": [ledger_entry(vf=1, vlan=300)]}
+    ledger = {"two.hello.demo": [foreign(vf=1, vlan=300)]}
 
     with pytest.raises(SriovError, match=f"^alpha.eth1: .*{problem}"):
         plan(machine, [CLAIM._replace(**change)], ledger)
@@ -243,12 +251,252 @@ def test_all_that_stands_against_the_claims_is_told(machine: Machine) -> None:
     claims = [CLAIM._replace(vf=9, mtu=9000), CLAIM._replace(node="beta", vlan=0), CLAIM]
 
     with pytest.raises(SriovError) as caught:
-        plan(machine, claims, {"other": [ledger_entry(pf_mac=MACS[1])]})
+        plan(machine, claims, {"other": [foreign(pf_mac=MACS[1])]})
 
     problems = str(caught.value).split("; alpha", 1)
     assert "VF 9" in problems[0]
     assert "MTU 9000" in problems[1]
     assert "beta.eth1: it has no VLAN" in problems[1]
+
+
+GUEST_OF_OTHERS = foreign(vf=2, vlan=300)
+
+
+def test_a_mac_of_another_materialization_on_the_host(machine: Machine) -> None:
+    """The card switches between its VFs by MAC; some cards do so whatever the VLAN is."""
+    claim = CLAIM._replace(pf_mac=MACS[1], mac=GUEST_OF_OTHERS.values["mac"])
+
+    with pytest.raises(
+        SriovError,
+        match="^alpha.eth1: materialization two has its MAC 02:00:00:00:09:09 on this host for al",
+    ):
+        plan(machine, [claim], {"two": [GUEST_OF_OTHERS]})
+
+
+@pytest.mark.parametrize("interface", ["ens1f0", "ens1f1", "eno1"])
+def test_the_mac_of_an_interface_of_the_host(machine: Machine, interface: str) -> None:
+    machine.add_interface("eno1", "0000:00:1f.6", mac="04:70:00:00:00:99")
+    mac = machine.netlink.interfaces[interface].permanent_mac
+    assert mac
+
+    problem = f"its MAC {mac} is that of this host's interface {interface}"
+    with pytest.raises(SriovError, match=problem):
+        plan(machine, [CLAIM._replace(mac=mac)], {})
+
+
+def test_the_mac_of_the_vf_itself_is_nobody_elses(machine: Machine) -> None:
+    machine.alter_vf("ens1f0", 0, mac=CLAIM.mac)
+    machine.bind(VFS[0], "igbvf")
+    machine.alter_link("eth1", mac=CLAIM.mac)
+
+    assert plan(machine, [CLAIM], {}).changes
+
+
+@pytest.mark.parametrize(
+    ("attributes", "problem"),
+    [
+        ({"vlan": CLAIM.vlan}, "is on its VLAN 100 and would reach it: take the driver from that"),
+        ({"mac": CLAIM.mac}, "has its MAC 02:00:00:00:01:01"),
+    ],
+)
+def test_what_a_vf_outside_the_ledger_has(
+    machine: Machine, attributes: dict[str, t.Any], problem: str
+) -> None:
+    machine.alter_vf("ens1f0", 2, **attributes)
+    assert plan(machine, [CLAIM], {}).changes, "nobody can use a VF without driver"
+    machine.bind(VFS[2], "vfio-pci")
+
+    with pytest.raises(
+        SriovError, match=f"VF 2 of PF ens1f0, which vfio-pci has and no materialization, {problem}"
+    ):
+        plan(machine, [CLAIM], {})
+    own = CLAIM._replace(nic="eth2", vf=2, mac="02:00:00:00:01:02")
+    assert plan(machine, [CLAIM, own], {}).changes, "this run gives that VF another MAC"
+    assert plan(machine, [CLAIM], {MZID: [entry(own)]}).changes, "this run takes that VF back"
+
+
+def test_a_guest_that_runs_keeps_its_vf_when_its_pf_is_in_another_namespace(
+    machine: Machine,
+) -> None:
+    """The VF was called gone and forgotten, and its next owner took its VLAN for the baseline."""
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    held = _ledger.read(machine)
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/{group}")
+    machine.hide_interface("ens1f0", "0000:01:00.0")
+    machine.log.clear()
+
+    for force in (False, True):
+        with pytest.raises(SriovError) as caught:
+            _materialization.run(machine, MZID, [], Policy("vfio-pci"), force=force)
+        assert str(caught.value) == (
+            f"materialization {MZID} keeps its VFs: alpha.eth1: VF {VFS[0]} is still there, but no "
+            f"interface here has the MAC {MACS[0]} of PF ens1f0 at 0000:01:00.0: load its driver, "
+            "or move its interface back from the network namespace where it is, and run this "
+            f"again; process 7 (qemu) has /dev/vfio/{group} open"
+        )
+    assert machine.writes == []
+    assert _ledger.read(machine) == held
+    with pytest.raises(SriovError, match="no interface of this host has the permanent MAC"):
+        _materialization.run(machine, "two", [CLAIM], Policy("vfio-pci"))
+
+
+def test_a_vf_that_its_pf_does_not_list_but_pci_does(machine: Machine) -> None:
+    """While the VFs of a PF are destroyed, the links of the PF go first."""
+    third = CLAIM._replace(vf=2)
+    _materialization.run(machine, MZID, [third], Policy("vfio-pci"))
+    os.unlink(machine.path(f"{DEVICES}/0000:01:00.0/virtfn2"))
+
+    with pytest.raises(SriovError, match="PF ens1f0 does not list it: its VFs are just being made"):
+        _materialization.run(machine, MZID, [], Policy("vfio-pci"))
+
+
+def test_a_card_that_is_gone_for_good_can_be_forgotten(machine: Machine) -> None:
+    """Another card is in its slot, and has VFs at the same addresses."""
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    machine.alter_link("ens1f0", mac="04:70:00:00:00:77", permanent_mac="04:70:00:00:00:77")
+    before = machine.vf("ens1f0", 0)
+
+    _materialization.run(machine, MZID, [], Policy("vfio-pci"))
+
+    assert _ledger.read(machine) == {}
+    assert machine.vf("ens1f0", 0) == before
+
+
+RUN = "2026-11-27T12:00:00Z-aaaaaa"
+OTHER_RUN = "2026-11-27T12:00:01Z-bbbbbb"
+POLICY = Policy("vfio-pci")
+
+
+def reserve(machine: Machine, *claims: Claim, run: str = RUN, mzid: str = MZID) -> dict[str, t.Any]:
+    return _materialization.reserve(machine, mzid, claims, POLICY, run=run)
+
+
+def test_a_reservation_touches_no_vf_and_keeps_others_out(machine: Machine) -> None:
+    before = machine.files()
+
+    predicted = _materialization.reserve(machine, MZID, [CLAIM], POLICY, run=RUN, check_mode=True)
+    assert machine.files() == before
+    reserved = reserve(machine, CLAIM)
+
+    assert reserved == predicted
+    assert reserved["changed"]
+    assert reserved["devices"][0]["pci_address"] == VFS[0]
+    assert [event.subject for event in machine.writes] == [_ledger.PATH]
+    assert _ledger.read(machine) == {MZID: [entry(state=_ledger.RESERVED, runs=(RUN,))]}
+    whose = f"is reserved for materialization {MZID} by run {RUN}"
+    with pytest.raises(SriovError, match=f"^alpha.eth1: VF 0 of PF ens1f0 {whose}$"):
+        reserve(machine, CLAIM, mzid="two", run=OTHER_RUN)
+    with pytest.raises(SriovError, match="materialization one.hello.demo has VLAN 100 on PF"):
+        reserve(machine, CLAIM._replace(vf=1), mzid="two", run=OTHER_RUN)
+    done = _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
+    assert {**done, "warnings": []} == reserved
+    assert _ledger.read(machine) == {MZID: [entry()]}
+    assert machine.vf("ens1f0", 0) == ISOLATED
+
+
+def test_what_is_held_already_needs_no_reservation(machine: Machine) -> None:
+    _materialization.run(machine, MZID, [CLAIM], POLICY)
+    machine.log.clear()
+
+    assert not reserve(machine, CLAIM)["changed"]
+    assert not _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)["changed"]
+
+    assert machine.writes == []
+
+
+def test_a_change_of_a_held_vf_is_reserved_beside_it(machine: Machine) -> None:
+    _materialization.run(machine, MZID, [CLAIM], POLICY)
+    [held] = _ledger.read(machine)[MZID]
+
+    reserve(machine, CLAIM._replace(vlan=200))
+
+    before, wanted = _ledger.read(machine)[MZID]
+    assert before == held
+    assert (wanted.state, wanted.vlan, wanted.values["vlan"]) == (_ledger.RESERVED, 200, 200)
+    for vlan in (100, 200):
+        with pytest.raises(SriovError, match=f"materialization {MZID} has VLAN {vlan} on PF"):
+            reserve(machine, CLAIM._replace(vf=1, vlan=vlan), mzid="two", run=OTHER_RUN)
+    _materialization.withdraw(machine, MZID, run=RUN)
+    assert _ledger.read(machine) == {MZID: [held]}
+
+
+def test_a_reservation_is_taken_back_by_its_own_run_alone(machine: Machine) -> None:
+    reserve(machine, CLAIM)
+    machine.log.clear()
+
+    assert not _materialization.withdraw(machine, MZID, run=OTHER_RUN)["changed"]
+    assert not _materialization.withdraw(machine, "two", run=RUN)["changed"]
+    assert machine.writes == []
+    taken = _materialization.withdraw(machine, MZID, run=RUN, check_mode=True)
+    assert machine.writes == []
+    assert _materialization.withdraw(machine, MZID, run=RUN) == taken
+
+    assert taken["changed"]
+    assert _ledger.read(machine) == {}
+
+
+def test_the_next_run_finishes_what_a_killed_one_reserved(machine: Machine) -> None:
+    reserve(machine, CLAIM)
+
+    reserve(machine, CLAIM, run=OTHER_RUN)
+    _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=OTHER_RUN)
+
+    assert _ledger.read(machine) == {MZID: [entry()]}
+
+
+@pytest.mark.parametrize("first", [RUN, OTHER_RUN])
+def test_runs_of_one_materialization_share_what_they_reserve(machine: Machine, first: str) -> None:
+    """One of them is refused on another host and takes its reservation back here."""
+    second = OTHER_RUN if first == RUN else RUN
+    reserve(machine, CLAIM, run=RUN)
+    reserve(machine, CLAIM, run=OTHER_RUN)
+
+    _materialization.withdraw(machine, MZID, run=first)
+    with pytest.raises(SriovError, match="is reserved for"):
+        reserve(machine, CLAIM, mzid="two", run="2026-11-27T12:00:02Z-cccccc")
+    _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=second)
+
+    assert _ledger.read(machine) == {MZID: [entry()]}
+
+
+def test_a_run_of_the_same_materialization_with_another_aim_is_refused(machine: Machine) -> None:
+    """Else one host could get what the one run wants, and the next what the other does."""
+    reserve(machine, CLAIM)
+
+    for claims in ([], [CLAIM._replace(vlan=200)], [CLAIM, CLAIM._replace(nic="eth2", vf=1)]):
+        with pytest.raises(
+            SriovError,
+            match=f"run {RUN} has reserved other VFs, .* -e sriov_mzid={MZID} -e sriov_run={RUN}$",
+        ):
+            reserve(machine, *claims, run=OTHER_RUN)
+    reserve(machine, CLAIM._replace(vlan=200), run=RUN)
+    [reserved] = _ledger.read(machine)[MZID]
+    assert reserved.vlan == 200, "a run may think better of it"
+
+
+def test_a_run_whose_reservation_was_released_changes_nothing(machine: Machine) -> None:
+    reserve(machine, CLAIM)
+    _materialization.run(machine, MZID, [], POLICY)
+    assert _ledger.read(machine) == {}
+    machine.log.clear()
+
+    with pytest.raises(SriovError, match=f"run {RUN} has no reservation for VF 0 of PF ens1f0 any"):
+        _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
+
+    assert machine.writes == []
+
+
+def test_a_reserved_vf_of_ones_own_is_given_back_untouched(machine: Machine) -> None:
+    machine.bind(VFS[0], "igbvf")
+    machine.alter_vf("ens1f0", 0, vlan=7)
+    reserve(machine, CLAIM)
+    machine.log.clear()
+
+    _materialization.run(machine, MZID, [], POLICY)
+
+    assert _ledger.read(machine) == {}
+    assert [event.subject for event in machine.writes] == [_ledger.PATH]
 
 
 @pytest.mark.parametrize("mtu", [None, 68, 9000])
@@ -395,21 +643,16 @@ def test_a_nic_without_vst_can_hand_the_vlan_to_the_guest(machine: Machine) -> N
 
 
 def test_a_driver_that_is_not_loaded(machine: Machine) -> None:
-    ports = _materialization.read_ports(machine, MACS)
-    devices = _materialization.read_devices(machine, ports.values())
-    planned = _materialization.plan(MZID, [CLAIM], Policy("mlx5_vfio_pci"), {}, ports, devices)
-
     with pytest.raises(SriovError, match="'mlx5_vfio_pci' is not loaded"):
-        _materialization.refuse(machine, planned, MZID)
+        _materialization.run(machine, MZID, [CLAIM], Policy("mlx5_vfio_pci"))
 
 
 def test_the_difference(machine: Machine) -> None:
     leaving = CLAIM._replace(vf=1, mac="02:00:00:00:01:02")
     *_during, ledger = carry_out(machine, [leaving], {})
     machine.bind(VFS[0], "igbvf")
-    ports = _materialization.read_ports(machine, MACS)
-    devices = _materialization.read_devices(machine, ports.values())
-    planned = _materialization.plan(MZID, [CLAIM], Policy("vfio-pci"), ledger, ports, devices)
+    planned = plan(machine, [CLAIM], ledger)
+    devices = _materialization.look(machine, ledger, MACS).devices
 
     plain = {"mac": NEW_VF.mac, "vlan": 0, "qos": 0, "vlan_proto": "802.1Q"}
     assert _materialization.difference(planned, devices) == {

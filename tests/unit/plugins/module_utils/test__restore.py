@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import time
 import typing as t
 from pathlib import Path
@@ -50,7 +51,8 @@ def restore(machine: Machine, *entries: _ledger.Entry, check: bool = False) -> _
 
 
 def test_each_vf_is_what_the_ledger_says(machine: Machine) -> None:
-    second = ledger_entry(node="beta", vf=2, address=VFS[2], values={**ENTRY.values, "vlan": 200})
+    values = {**ENTRY.values, "vlan": 200}
+    second = ledger_entry(node="beta", vf=2, address=VFS[2], vlan=200, values=values)
 
     outcome = restore(machine, ENTRY, second, OTHER_PF)
 
@@ -64,6 +66,34 @@ def test_each_vf_is_what_the_ledger_says(machine: Machine) -> None:
     assert [machine.driver(address) for address in VFS] == ["vfio-pci", None, "vfio-pci"]
     assert machine.vf("ens1f0", 0) == NEW_VF._replace(mac=ENTRY.values["mac"], vlan=100)
     assert machine.vf("ens1f0", 2).vlan == 200
+
+
+def test_what_is_only_reserved_is_nobodys_yet(machine: Machine) -> None:
+    reserved = ledger_entry(
+        nic="eth2", vf=1, address=VFS[1], state=_ledger.RESERVED, runs=("night",)
+    )
+
+    outcome = restore(machine, ENTRY, reserved)
+
+    assert outcome == _restore.Outcome(1, [f"{MZID} alpha.eth1: VF {VFS[0]}"], [])
+    assert machine.driver(VFS[1]) is None
+    assert machine.vf("ens1f0", 1) == NEW_VF
+
+
+def test_a_ledger_in_doubt_gives_nobody_a_driver(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An entry without values was bound once, without VLAN and MAC."""
+    _ledger.write(machine, {MZID: [ENTRY]})
+    document = json.loads(machine.read(_ledger.PATH) or "")
+    document["materializations"][MZID][0]["values"] = None
+    machine.replace(_ledger.PATH, json.dumps(document))
+    monkeypatch.setattr(_restore, "Host", lambda: machine)
+
+    assert _restore.main([]) == 1
+
+    assert "entry 1: values None is not possible" in capsys.readouterr().err
+    assert [machine.driver(address) for address in VFS] == [None, None, None]
 
 
 def test_a_second_time_nothing_is_written(machine: Machine) -> None:
@@ -122,6 +152,7 @@ def test_attributes_that_are_refused_leave_no_driver(machine: Machine) -> None:
         node="beta",
         vf=1,
         address=VFS[1],
+        vlan=200,
         values={**ENTRY.values, "vlan": 200, "mac": "02:00:00:00:01:02"},
     )
 

@@ -320,9 +320,9 @@ def carry_out(machine: Machine, phase: str) -> None:
     if phase == "reboot":
         assert _restore.run(machine, seconds=0).problems == []
     else:
-        options = {"mzid": MZID, "state": "present", "driver": "vfio-pci", "force": False}
+        options = {"mzid": MZID, "state": "present", "run": None, "driver": "vfio-pci"}
         policy = {"attributes": None, "unsupported": None, "without_vst": "refuse"}
-        params = {**options, **policy, "vfs": [], **PHASES[phase]}
+        params = {**options, **policy, "force": False, "vfs": [], **PHASES[phase]}
         materialization.run(machine, params, check_mode=False)
 
 

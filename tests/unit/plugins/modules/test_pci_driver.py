@@ -7,8 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.modules import pci_driver
-from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine, ledger_entry
+from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
 PF = "0000:01:00.0"
@@ -64,12 +67,10 @@ def test_a_second_run_writes_nothing(machine: Machine, run: Runner) -> None:
 
 def test_a_function_in_use_is_taken_only_by_force(machine: Machine, run: Runner) -> None:
     machine.alter_link("eth1", up=True)
-    before = machine.files()
 
     for check_mode in (True, False):
         answer = run(check_mode=check_mode, devices=WANTED)
         assert answer["msg"].startswith(f"in use: {VFS[0]}: interface eth1 is up.")
-    assert machine.files() == before
     assert machine.log == []
     assert run(devices=WANTED, force=True)["changed"]
     assert machine.driver(VFS[0]) is None
@@ -105,3 +106,42 @@ def test_what_names_no_function(
     assert answer["failed"]
     assert text in answer["msg"]
     assert machine.log == []
+
+
+def test_a_vf_that_is_claimed_meanwhile_keeps_its_driver(machine: Machine) -> None:
+    """It was asked who uses the VF, and then its driver was taken, without the lock."""
+    entry = ledger_entry(vf=0, address=VFS[0], driver="igbvf")
+    devices = [{"address": VFS[0], "driver": None}]
+
+    with pytest.raises(SriovError, match=f"in use: {VFS[0]}: materialization one.hello.demo holds"):
+        overtaken(
+            machine,
+            lambda: pci_driver.run(machine, {"devices": devices, "force": False}, check_mode=False),
+            lambda: _ledger.write(machine, {"one.hello.demo": [entry]}),
+        )
+
+    assert machine.driver(VFS[0]) == "igbvf"
+
+
+def test_a_held_vf_without_driver_gets_none_by_this_module(machine: Machine, run: Runner) -> None:
+    """A run that is ended leaves it so as long as its attributes are not right."""
+    entry = ledger_entry(vf=1, address=VFS[1], state=_ledger.CHANGING)
+    _ledger.write(machine, {"one.hello.demo": [entry]})
+
+    answer = run(devices=[{"address": VFS[1], "driver": "vfio-pci"}])
+
+    assert answer["msg"].startswith(f"in use: {VFS[1]}: materialization one.hello.demo holds it")
+    assert machine.driver(VFS[1]) is None
+
+
+def test_a_pf_keeps_its_driver_while_its_vfs_are_held(machine: Machine, run: Runner) -> None:
+    """They would go with it."""
+    _ledger.write(machine, {"one.hello.demo": [ledger_entry(vf=1, address=VFS[1])]})
+    machine.alter_link("ens1f0", up=False)
+
+    answer = run(devices=[{"address": "0000:01:00.0", "driver": None}])
+
+    assert answer["msg"].startswith(
+        f"in use: 0000:01:00.0: its VF {VFS[1]}: materialization one.hello.demo holds it"
+    )
+    assert machine.driver("0000:01:00.0") == "igb"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.modules import vf
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import NEW_VF, Machine, ledger_entry
+from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
 PF = "0000:01:00.0"
@@ -129,3 +131,17 @@ def test_the_arguments_are_checked(run: Runner) -> None:
     assert "missing required arguments: vfs" in run()["msg"]
     assert "link_state" in run(vfs=[{"pf": PF, "vf": 0, "link_state": "up"}])["msg"]
     assert "vlan_proto" in run(vfs=[{"pf": PF, "vf": 0, "vlan_proto": "QinQ"}])["msg"]
+
+
+def test_a_vf_that_is_claimed_meanwhile_is_not_changed(machine: Machine) -> None:
+    """It was asked who holds the VF, and then the VF was changed, without the lock."""
+    params = {"vfs": [{"pf": PF, "vf": 1, "vlan": 300}], "force": False}
+
+    with pytest.raises(SriovError, match="VF 1 of PF .*: materialization one.hello.demo holds it"):
+        overtaken(
+            machine,
+            lambda: vf.run(machine, params, check_mode=False),
+            lambda: _ledger.write(machine, {"one.hello.demo": [ledger_entry(vf=1)]}),
+        )
+
+    assert machine.vf("ens1f0", 1) == NEW_VF

@@ -90,6 +90,21 @@ def test_vf_that_is_not_what_the_ledger_says(
     assert shown(facility).mzid == MZID
 
 
+@pytest.mark.parametrize("held_before", [False, True])
+def test_vf_that_is_reserved_is_shown_once(held_before: bool) -> None:
+    facility = Facility(1)
+    entries = facility.facts["x0"]["materializations"]
+    first = held(facility)
+    if held_before:
+        entries[MZID] = [first, {**first, "vlan": 200, "state": "reserved", "runs": ["night"]}]
+    else:
+        first.update(state="reserved", runs=["night"])
+        facility.facts["x0"]["pfs"][0]["vfs"][0].update(driver=None, vlan=0)
+    assert [vf.state for vf in facility.report().hosts[0].pfs[0].vfs].count("held") == 1
+    assert shown(facility).note == ("" if held_before else "reserved by run night")
+    assert shown(facility).vlan == 100
+
+
 def test_attributes_that_cannot_be_read() -> None:
     facility = Facility(1)
     entry = held(facility)

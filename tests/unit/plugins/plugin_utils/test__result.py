@@ -50,7 +50,7 @@ def lookup(**result: t.Any) -> Event:
     found = {"mzid": "one.hello.demo", "hosts": {}, "leafs": [LEAF]}
     status = "failed" if result else "ok"
     result = result or {"ansible_facts": {_result.FACT: found}}
-    return Event(None, status, is_module=False, check_mode=False, result=result)
+    return Event(None, status, state=None, check_mode=False, result=result)
 
 
 def done(host: str, *, check: bool, changed: bool = True, **device: t.Any) -> Event:
@@ -61,12 +61,18 @@ def done(host: str, *, check: bool, changed: bool = True, **device: t.Any) -> Ev
         "devices": [DEVICE | device],
         "diff": {"before": {what: CHANGE["before"]}, "after": {what: CHANGE["after"]}},
     }
-    return Event(host, "ok", is_module=True, check_mode=check, result=result)
+    return Event(host, "ok", state="present", check_mode=check, result=result)
 
 
 def ended(host: str | None, status: str, *, check: bool, module: bool = True) -> Event:
     """Return that a task has not ended well."""
-    return Event(host, status, is_module=module, check_mode=check, result={"msg": f"{status}!"})
+    return Event(
+        host,
+        status,
+        state="present" if module else None,
+        check_mode=check,
+        result={"msg": f"{status}!"},
+    )
 
 
 CHECKED = [lookup(), done("x0", check=True), done("x1", check=True, node="beta")]
@@ -176,7 +182,7 @@ def test_failed_after_the_last_write() -> None:
 
 def test_unreachable_before_the_first_write() -> None:
     result = document(lookup(), ended("x0", "unreachable", check=True), done("x1", check=True))
-    assert result["outcome"] == "unreachable"
+    assert (result["outcome"], _result.exit_code(result)) == ("refused", 4)
     assert of_hosts(result, "outcome") == ["unreachable", "untouched"]
     assert of_hosts(result, "changed") == [False, False]
 
@@ -191,7 +197,8 @@ def test_connection_that_is_lost_while_writing() -> None:
 
 def test_which_outcome_counts() -> None:
     unreachable = ended("x0", "unreachable", check=True)
-    assert document(unreachable, ended("x1", "failed", check=True))["outcome"] == "unreachable"
+    refused = document(unreachable, ended("x1", "failed", check=True))
+    assert (refused["outcome"], _result.exit_code(refused)) == ("refused", 4)
     assert document(unreachable, ended("x1", "failed", check=False))["outcome"] == "failed"
 
 
