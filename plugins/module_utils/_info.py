@@ -92,7 +92,7 @@ def _platform(host: Host) -> dict[str, t.Any]:
 def _describe_ports(
     host: Host, links: t.Sequence[Link], neighbours: t.Mapping[str, _lldp.Neighbour]
 ) -> list[dict[str, t.Any]]:
-    carriers = _management.devices(host)
+    carriers = _management.devices(host, links)
     ports = []
     for port in _ports.read(host, links):
         neighbour = neighbours.get(port.interface or "")

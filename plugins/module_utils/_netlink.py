@@ -43,10 +43,14 @@ _IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_MASTER = 10
 _IFLA_LINK = 5
+_IFLA_LINKINFO = 18
 _IFLA_NUM_VF = 21
 _IFLA_VFINFO_LIST = 22
 _IFLA_EXT_MASK = 29
+_IFLA_LINK_NETNSID = 37
 _IFLA_PERM_ADDRESS = 54
+
+_IFLA_INFO_KIND = 1
 
 _IFLA_VF_INFO = 1
 _IFLA_VF_MAC = 1
@@ -85,7 +89,11 @@ _BATCH = 64
 
 
 class Link(t.NamedTuple):
-    """A network interface. *mac* and *permanent_mac* are lower-case text; *mtu* is in bytes."""
+    """A network interface. *mac* and *permanent_mac* are lower-case text; *mtu* is in bytes.
+
+    *lower* is what it lies on, of a veth its other end, and `None` where that is in another
+    network namespace. *kind* is what `ip link add type` calls a virtual device.
+    """
 
     index: int
     name: str
@@ -95,6 +103,7 @@ class Link(t.NamedTuple):
     mtu: int
     master: int | None
     lower: int | None
+    kind: str | None = None
 
 
 class VfState(t.NamedTuple):
@@ -374,15 +383,21 @@ def _link(body: bytes) -> Link:
         # InfiniBand has longer hardware addresses; a facility model names Ethernet ports.
         return _mac(parts[kind]) if len(parts.get(kind, b"")) == 6 else None
 
+    def text(value: bytes) -> str:
+        return value.rstrip(b"\0").decode(errors="replace")
+
+    kind = dict(_attributes(parts.get(_IFLA_LINKINFO, b""))).get(_IFLA_INFO_KIND)
     return Link(
         index=index,
-        name=parts[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace"),
+        name=text(parts[_IFLA_IFNAME]),
         mac=mac(_IFLA_ADDRESS),
         permanent_mac=mac(_IFLA_PERM_ADDRESS),
         up=bool(flags & _IFF_UP),
         mtu=number(_IFLA_MTU) or 0,
         master=number(_IFLA_MASTER),
-        lower=number(_IFLA_LINK),
+        # An index counts in one network namespace.
+        lower=None if _IFLA_LINK_NETNSID in parts else number(_IFLA_LINK),
+        kind=None if kind is None else text(kind),
     )
 
 

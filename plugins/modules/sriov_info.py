@@ -151,7 +151,8 @@ ports:
     management:
       description: What management traffic goes through the function, null for none.
       type: str
-      sample: enp59s0f0np0 carries a default route
+      sample: >-
+        enp59s0f0np0 is a member of bond0, which carries the route to the SSH client 10.0.0.5
     neighbour:
       description:
         - What the cable leads to, by LLDP; a C(system), its C(port), and the port's C(description).

@@ -402,8 +402,8 @@ def asked(directory: Path, count: int, *, driver: str, one_group: bool) -> Asked
 @pytest.mark.parametrize(
     ("driver", "netlink", "scans"),
     [
-        ("vfio-pci", {"links": 1, "vf_states": 2}, 1),
-        ("igbvf", {"links": 2, "vf_states": 2, "addresses": 1}, 0),
+        ("vfio-pci", {"links": 1, "vf_states": 2, "addresses": 1}, 2),
+        ("igbvf", {"links": 2, "vf_states": 2, "addresses": 2}, 1),
     ],
 )
 def test_what_is_read_grows_as_the_vfs_do(

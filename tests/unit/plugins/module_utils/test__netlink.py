@@ -327,6 +327,22 @@ def test_a_link_without_ethernet_address() -> None:
     assert link == Link(3, "ib0", None, None, False, 0, master=4, lower=2)
 
 
+@pytest.mark.parametrize(("elsewhere", "lower"), [(b"", 2), (attribute(37, bytes(4)), None)])
+def test_the_other_end_of_a_veth_in_another_network_namespace(
+    elsewhere: bytes, lower: int | None
+) -> None:
+    """Its index counts there: here it may be that of another interface."""
+    kind = attribute(18, attribute(1, b"veth\0"))
+    peer = attribute(5, struct.pack("=I", 2))
+
+    def answer(data: bytes) -> list[bytes]:
+        body = link_body(3, "v0", kind, peer, elsewhere)
+        return [message(NEWLINK, sequence_of(data), body) + message(DONE, sequence_of(data), b"")]
+
+    [link] = Rtnetlink(Kernel(answer)).links()
+    assert (link.lower, link.kind) == (lower, "veth")
+
+
 def test_an_answer_larger_than_the_buffer_is_an_error() -> None:
     with pytest.raises(SriovError, match="larger than 1048576 bytes"):
         Rtnetlink(Kernel(lambda data: [b""], flags=socket.MSG_TRUNC)).links()
