@@ -59,13 +59,16 @@ class Namespace:
         processes = f"--pid=/proc/{pid}/ns/pid_for_children"
         return ["nsenter", f"--target={pid}", "--net", "--mount", processes, *command]
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **self.environment}
         if "SSH_CONNECTION" not in self.environment:
             environment.pop("SSH_CONNECTION", None)
         return subprocess.run(
             self.argv(*command),
             env=environment,
+            input=text,
             capture_output=True,
             text=True,
             timeout=60,
@@ -73,12 +76,12 @@ class Namespace:
         )
 
     def ip(self, *commands: str) -> None:
-        """Run `ip` with each of *commands*; skips the test where the kernel has no such device."""
-        for command in commands:
-            done = self.run("ip", *command.split(), check=False)
-            if "Unknown device type" in done.stderr:
-                pytest.skip(f"this kernel has no such interface: ip {command}")
-            assert done.returncode == 0, f"ip {command}: {done.stderr}"
+        """Give `ip` each of *commands*; skips the test where the kernel has no such interface."""
+        done = self.run("ip", "-batch", "-", check=False, text="\n".join(commands))
+        if "Unknown device type" in done.stderr:
+            number = int(done.stderr.rpartition(":")[2])
+            pytest.skip(f"this kernel has no such interface: ip {commands[number - 1]}")
+        assert done.returncode == 0, f"ip {commands}: {done.stderr}"
 
     def add_nic(self, name: str, *addresses: str) -> str:
         """An interface whose cable is plugged in; returns the PCI address that it is shown with."""

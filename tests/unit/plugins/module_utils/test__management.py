@@ -141,6 +141,37 @@ def test_routes_that_cannot_be_read_are_an_error(host: BootMachine) -> None:
         _management.devices(host)
 
 
+def test_the_route_back_is_asked_for_in_the_vrf_of_the_server(host: BootMachine) -> None:
+    started_by(host, "10.9.0.1")
+    host.add_interface("mgmt", mac="02:00:00:00:00:01")
+    host.alter_link("mgmt", kind="vrf")
+    ens2f0 = host.netlink.interfaces["ens2f0"].index
+    host.alter_link("ens2f0", master=host.netlink.interfaces["mgmt"].index)
+    host.netlink.ips[ens2f0] = ["10.0.0.2/24"]
+    route_through(host, GET, "ens1f0")
+    route_through(host, f"{GET} oif mgmt", "ens2f0")
+    assert _management.devices(host) == {
+        OTHER: "ens2f0 carries the route to the SSH client 10.9.0.1"
+    }
+
+
+def test_the_ports_of_an_open_vswitch_datapath(host: BootMachine) -> None:
+    for name in ("ovs-system", "br-ex", "br-int"):
+        host.add_interface(name, mac="02:00:00:00:00:01")
+        host.alter_link(name, kind="openvswitch")
+    host.add_interface("vxlan_sys_4789", mac="02:00:00:00:00:02")
+    host.alter_link("vxlan_sys_4789", kind="vxlan")
+    datapath = host.netlink.interfaces["ovs-system"].index
+    for port in ("ens2f0", "vxlan_sys_4789"):
+        host.alter_link(port, master=datapath)
+        host.put(f"/sys/class/net/ovs-system/lower_{port}/dev_port", "0")
+    route_through(host, DEFAULT_4, "br-ex")
+    assert _management.devices(host) == {
+        OTHER: "ens2f0 is a port of the same Open vSwitch datapath as br-ex, which carries a "
+        "default route"
+    }
+
+
 @pytest.fixture
 def net() -> t.Iterator[Namespace]:
     namespace = Namespace()
