@@ -15,7 +15,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _pci, _usage
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _pci, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -27,8 +27,12 @@ UDEV_RULES = "/etc/udev/rules.d/70-mergetb-sriov.rules"
 _WRITE_SECONDS = 120
 _VFS_SECONDS = 120
 
-# What `udev_rules` writes: the PF, and its count in one of two ways.
-_RULE = re.compile(r'KERNELS=="([^"]+)".*?(?:sriov_numvfs\}="(\d+)"|echo (\d+) >)')
+_HEADER = "# A rule of mergetb.sriov.numvfs for each PF with VFs; it leaves all other lines alone."
+_FIRST_HEADER = "# Made by mergetb.sriov.numvfs; changes are lost at its next run."
+# What `_rule` writes: the PF, and its count in one of two ways.
+_RULE = re.compile(
+    r'KERNELS=="([^"]+)", ATTR\{address\}=="([^"]+)".*?(?:sriov_numvfs\}="(\d+)"|echo (\d+) >)'
+)
 
 # Drivers that make no VFs while the link is down (systemd issue 40739).
 _UP_FIRST = ("bnxt_en",)
@@ -36,16 +40,22 @@ _UP_FIRST = ("bnxt_en",)
 _REMEDIES = {
     errno.EBUSY: "the device is busy: another program changes its VFs or uses one; run again when "
     "it has ended",
-    errno.ENOMEM: "there is no address space for so many VFs: enable 'Above 4G decoding' and "
-    "SR-IOV in the firmware setup, or add the kernel argument pci=realloc",
+    # drivers/pci/iov.c: room in the windows of the bridges above, and numbers of their buses.
+    errno.ENOMEM: "there is no address space, or no bus number, for so many VFs: enable 'Above 4G "
+    "decoding', ARI and SR-IOV in the firmware setup, or add the kernel argument pci=realloc",
+    # ice, since Linux 6.1: openshift/sriov-network-operator#1185.
+    errno.ENOSPC: "the card has no MSI-X vectors (or queues) left for so many VFs, which PF and "
+    "RDMA take one each of for every CPU: lower the count; or leave the PF fewer of them (a driver "
+    "for RDMA that nobody needs, such as irdma, not loaded; msix_vec_per_pf_max of devlink; "
+    "ethtool -L), then run again",
     errno.ERANGE: "the device has fewer VFs than that: lower the count, or raise the number in "
     "the card's firmware",
     errno.ENOENT: "its driver offers no SR-IOV: load the vendor's PF driver",
     errno.ENOSYS: "its driver does not create VFs through sysfs: set them in the driver's module "
     "parameters",
     errno.EOPNOTSUPP: "its driver refuses VFs in the present mode: see the kernel's log",
-    errno.ETIMEDOUT: "the driver did not answer; the write still blocks in the kernel: see the "
-    "kernel's log, and restart the host",
+    errno.ETIMEDOUT: f"the driver did not answer within {_WRITE_SECONDS} s, and the write still "
+    "blocks in the kernel: see the kernel's log, and restart the host",
     errno.EIO: "the device or its firmware failed: see the kernel's log",
     errno.EACCES: "root is needed",
     errno.EPERM: "root is needed, and CAP_NET_ADMIN inside a container",
@@ -102,9 +112,13 @@ def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
 
 
 class Plan(t.NamedTuple):
-    """The changes of PFs, and the udev rules before and after; `None` for rules that stay."""
+    """The changes of PFs, and the udev rules before and after; `None` for rules that stay.
+
+    *gone* names PFs that are not on this host and are to have no VFs: only their rules are left.
+    """
 
     changes: list[Change]
+    gone: list[str]
     rules_before: str
     rules: str | None
 
@@ -113,7 +127,7 @@ class Plan(t.NamedTuple):
         """What is done, by the PF or file that it is done to."""
         steps = {change.pf.address: list(change.steps) for change in self.changes if change.steps}
         if self.rules not in (None, self.rules_before):
-            steps[UDEV_RULES] = ["write"]
+            steps[UDEV_RULES] = ["write" if self.rules else "remove"]
         return steps
 
 
@@ -128,9 +142,25 @@ def plan_host(
 
     *read* tells how a PF is, which is not as it is now where that is to change before.
     """
-    changes = plan_all(host, wanted, read)
-    rules = udev_rules((change.pf, change.numvfs) for change in changes) if at_boot else None
-    return Plan(changes, (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "replace"), rules)
+    before = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "surrogateescape")
+    gone = [item.pf for item in wanted if not item.numvfs and _is_gone(host, item.pf, before)]
+    changes = plan_all(host, [item for item in wanted if item.pf not in gone], read)
+    return Plan(changes, gone, before, udev_rules(before, changes, gone) if at_boot else None)
+
+
+def _is_gone(host: Host, selector: str, rules: str) -> bool:
+    """Whether the PF with this address or MAC is not on this host, as far as that can be told."""
+    name = selector.strip().lower()
+    if _pci.is_address(name):
+        return not host.exists(f"{_pci.DEVICES}/{name}")
+    if not _pci.is_mac(name) or name in {link.permanent_mac for link in host.netlink.links()}:
+        return False
+    # A function without interface may be it: without driver, or in another network namespace.
+    return not any(
+        host.exists(f"{_pci.DEVICES}/{rule.address}") and not _pci.interfaces(host, rule.address)
+        for rule in map(_parse, _lines(rules))
+        if rule and rule.mac == name
+    )
 
 
 def plan_all(
@@ -159,11 +189,11 @@ def plan_all(
     return changes
 
 
-def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
-    """Raise `SriovError` where one of *changes* would destroy a VF that somebody uses."""
+def in_use(host: Host, plan: Plan) -> list[str]:
+    """Who uses or holds VFs that *plan* destroys or that no boot is going to make again."""
     destroyed = {
         address: f"VF {vf} ({address}) of PF {change.pf.address}"
-        for change in changes
+        for change in plan.changes
         if "sriov_numvfs 0" in change.steps
         for vf, address in enumerate(change.pf.vfs)
     }
@@ -172,6 +202,38 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
         for address, texts in _usage.holders(host, destroyed).items()
         for text in texts
     ]
+    return problems + _missed(host, plan)
+
+
+def _missed(host: Host, plan: Plan) -> list[str]:
+    """The VFs of the ledger that are not there, and that with *plan* no boot makes any more."""
+    rules = counts_at_boot(host) if plan.rules is not None else {}
+    # What each PF is told by here, and the first of its VFs that `_usage` knows nothing of.
+    lowered = [
+        (change.pf.address, change.pf.mac or change.pf.address, change.numvfs, _known(change))
+        for change in plan.changes
+    ] + [(name, name.strip().lower(), 0, 0) for name in plan.gone]
+    lowered = [
+        item
+        for item in lowered
+        if any(item[1] in names and count > item[2] for names, count in rules.items())
+    ]
+    return [
+        f"VF {entry.vf} of PF {pf}: materialization {mzid} holds it for {entry.node}.{entry.nic}"
+        for mzid, entries in (_ledger.read(host).items() if lowered else ())
+        for entry in entries
+        for pf, name, count, known in lowered
+        if name in (entry.pf_mac, entry.pf_address) and entry.vf >= max(count, known)
+    ]
+
+
+def _known(change: Change) -> int:
+    """How many VFs of the PF `_usage` finds in the ledger, which it looks into by MAC."""
+    return len(change.pf.vfs) if change.pf.mac else 0
+
+
+def refuse(problems: t.Sequence[str]) -> None:
+    """Raise `SriovError` where there are *problems* of `in_use`."""
     if problems:
         raise SriovError(
             "changing the number of VFs destroys all VFs of a PF, and some are in use: "
@@ -180,18 +242,22 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
         )
 
 
-def apply_all(host: Host, plan: Plan) -> None:
-    """Carry out *plan*, the rules last."""
+def apply_all(host: Host, plan: Plan, used: t.Sequence[str] = ()) -> None:
+    """Carry out *plan*, the rules last; *used* is what `in_use` said of it."""
     for change in plan.changes:
-        apply(host, change)
-    if plan.rules not in (None, plan.rules_before):
+        apply(host, change, used)
+    if plan.rules in (None, plan.rules_before):
+        return
+    if plan.rules:
         host.replace(UDEV_RULES, plan.rules)
+    else:
+        host.remove(UDEV_RULES)
 
 
-def apply(host: Host, change: Change) -> None:
+def apply(host: Host, change: Change, used: t.Sequence[str] = ()) -> None:
     """Carry out the steps of *change* and wait until its VFs are there.
 
-    Raises `SriovError` with the remedy where a step fails.
+    Raises `SriovError` with the remedy where a step fails; *used* tells what it may wait for.
     """
     for step in change.steps:
         attribute, _space, value = step.partition(" ")
@@ -207,6 +273,11 @@ def apply(host: Host, change: Change) -> None:
         except OSError as error:
             number = error.errno or errno.EIO
             remedy = _REMEDIES.get(number, "see the kernel's log")
+            if number == errno.ETIMEDOUT and value == "0" and used:
+                remedy = (
+                    "the kernel waits until all have let go of the VFs: end these first: "
+                    f"{'; '.join(used)}"
+                )
             raise SriovError(
                 f"PF {change.pf.address}: {step} failed: {os.strerror(number)}: {remedy}"
             ) from error
@@ -233,44 +304,98 @@ def _await_vfs(host: Host, pf: _pci.PF, count: int) -> None:
         )
 
 
-def counts_at_boot(host: Host) -> dict[str, int]:
-    """The numbers of VFs that the udev rules of this host make, by the address of the PF."""
-    text = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "replace")
-    return {address: int(early or late) for address, early, late in _RULE.findall(text)}
+class Rule(t.NamedTuple):
+    """The udev rule that makes *count* VFs of the PF with this address and permanent MAC."""
+
+    address: str
+    mac: str
+    count: int
 
 
-def udev_rules(pfs: t.Iterable[tuple[_pci.PF, int]]) -> str:
-    """The udev rules that make the VFs of each PF at boot.
+def counts_at_boot(host: Host) -> dict[tuple[str, str | None], int]:
+    """The numbers of VFs that the udev rules of this host make, by address and MAC of the PF."""
+    text = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "surrogateescape")
+    rules = [_parse(line) for line in _lines(text)]
+    return {(rule.address, rule.mac): rule.count for rule in rules if rule}
 
-    A rule holds for one card in one slot: both the PCI address and the MAC must be right, so that
+
+def _lines(text: str) -> list[str]:
+    """The lines of udev rules, each with those that continue it and with its newline."""
+    lines: list[str] = []
+    goes_on = False
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        if goes_on:
+            lines[-1] += line
+        else:
+            lines.append(line)
+        # udev skips a comment wherever it stands.
+        if not _is_comment(line):
+            goes_on = line.rstrip("\n").endswith("\\")
+    return lines
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _parse(line: str) -> Rule | None:
+    """What *line* says where it is a rule of this module."""
+    found = None if _is_comment(line) else _RULE.search(line)
+    return Rule(found[1], found[2], int(found[3] or found[4])) if found else None
+
+
+def udev_rules(before: str, changes: t.Iterable[Change], gone: t.Iterable[str] = ()) -> str:
+    """The udev rules *before*, with those of *changes* and without those of the PFs *gone*.
+
+    All other lines stay; empty where nothing would be left. Raises `SriovError` for a PF with no
+    MAC to tell it by.
+    """
+    names = {name.strip().lower() for name in gone}
+    rules: dict[str | None, str] = {}
+    for change in changes:
+        names.add(change.pf.mac or change.pf.address)
+        if change.numvfs:
+            rules[change.pf.mac] = _rule(change.pf, change.numvfs)
+    lines = []
+    for line in _lines(before):
+        rule = _parse(line)
+        if rule and not names.isdisjoint(rule[:2]):
+            line = rules.pop(rule.mac, "")
+        if line and line.rstrip("\n") not in (_HEADER, _FIRST_HEADER):
+            lines.append(line)
+    text = "".join(lines)
+    if rules and text and not text.endswith("\n"):
+        text += "\n"
+    if rules and text.endswith("\\\n"):
+        text += "\n"
+    text += "".join(rules.values())
+    return f"{_HEADER}\n{text}" if any(map(_parse, _lines(text))) else text
+
+
+def _rule(pf: _pci.PF, count: int) -> str:
+    """The line that makes *count* VFs of *pf* at boot.
+
+    It holds for one card in one slot: both the PCI address and the MAC must be right, so that
     another card in the slot gets no VFs. It acts when the interface appears, which is when the
     PF's driver is ready, and again on what may follow that; the kernel takes an equal count for
     nothing to do. The link comes last, since udev can rename an interface only while it is down;
     for the drivers that want it first the count is written after it.
-    Raises `SriovError` for a PF with no MAC to tell it by.
     """
-    lines = ["# Made by mergetb.sriov.numvfs; changes are lost at its next run."]
-    for pf, count in pfs:
-        if count and pf.mac is None:
-            raise SriovError(
-                f"PF {pf.address} has no network interface with a permanent MAC here, so no udev "
-                "rule can make its VFs at boot: set at_boot to false"
-            )
-        if count:
-            # Not "device/", which of a virtio interface is no PCI function.
-            function = f"[pci/{pf.address}]"
-            numvfs = f"{_pci.DEVICES}/{pf.address}/sriov_numvfs"
-            up = 'RUN+="/sbin/ip link set dev $name up"'
-            late = [up, f"RUN+=\"/bin/sh -c 'echo {count} > {numvfs}'\""]
-            early = [f'ATTR{{{function}sriov_numvfs}}="{count}"', up]
-            lines.append(
-                ", ".join(
-                    [
-                        'ACTION=="add|change|move", SUBSYSTEM=="net"',
-                        f'KERNELS=="{pf.address}", ATTR{{address}}=="{pf.mac}"',
-                        f'ATTR{{{function}sriov_drivers_autoprobe}}="0"',
-                        *(late if pf.driver in _UP_FIRST else early),
-                    ]
-                )
-            )
-    return "\n".join(lines) + "\n"
+    if pf.mac is None:
+        raise SriovError(
+            f"PF {pf.address} has no network interface with a permanent MAC here, so no udev "
+            "rule can make its VFs at boot: set at_boot to false"
+        )
+    # Not "device/", which of a virtio interface is no PCI function.
+    function = f"[pci/{pf.address}]"
+    numvfs = f"{_pci.DEVICES}/{pf.address}/sriov_numvfs"
+    up = 'RUN+="/sbin/ip link set dev $name up"'
+    late = [up, f"RUN+=\"/bin/sh -c 'echo {count} > {numvfs}'\""]
+    early = [f'ATTR{{{function}sriov_numvfs}}="{count}"', up]
+    terms = [
+        'ACTION=="add|change|move", SUBSYSTEM=="net"',
+        f'KERNELS=="{pf.address}", ATTR{{address}}=="{pf.mac}"',
+        f'ATTR{{{function}sriov_drivers_autoprobe}}="0"',
+        *(late if pf.driver in _UP_FIRST else early),
+    ]
+    return ", ".join(terms) + "\n"

@@ -87,6 +87,15 @@ class PF(t.NamedTuple):
     vfs: tuple[str, ...]
 
 
+def is_address(text: str) -> bool:
+    """Whether *text* is a PCI address."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def is_mac(text: str) -> bool:
+    return _MAC.fullmatch(text) is not None
+
+
 def devices(host: Host) -> list[str]:
     """The addresses of all PCI functions."""
     return host.names(DEVICES)
@@ -238,6 +247,38 @@ def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> 
         autoprobe=None if autoprobe is None else autoprobe == "1",
         vfs=vf_addresses(host, address),
     )
+
+
+class Upper(t.NamedTuple):
+    """The interface *name* that *interface* is part of; *kind* is empty for a VLAN and the like."""
+
+    interface: str
+    name: str
+    kind: str
+
+    def __str__(self) -> str:
+        if self.kind == "Open vSwitch":
+            return "a switch of Open vSwitch"
+        return f"the {self.kind} {self.name}" if self.kind else self.name
+
+
+def uppers(host: Host, address: str) -> list[Upper]:
+    """What lies directly over the interfaces of a PCI function."""
+    return [
+        Upper(interface, name[len("upper_") :], _kind(host, name[len("upper_") :]))
+        for interface in interfaces(host, address)
+        for name in host.names(f"/sys/class/net/{interface}")
+        if name.startswith("upper_")
+    ]
+
+
+def _kind(host: Host, interface: str) -> str:
+    # The kernel's datapath has one device of this name for all switches of Open vSwitch.
+    if interface == "ovs-system":
+        return "Open vSwitch"
+    kinds = {"bonding": "bond", "bridge": "bridge"}
+    names = host.names(f"/sys/class/net/{interface}")
+    return next((kind for name, kind in kinds.items() if name in names), "")
 
 
 def all_pfs(host: Host, links: t.Sequence[Link] | None = None) -> list[PF]:

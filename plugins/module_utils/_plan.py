@@ -280,7 +280,7 @@ class _Preparing:
             for index, address in enumerate(pf.vfs)
         ]
         if not self._wanted.force:
-            _numvfs.refuse_used(host, plan.changes)
+            _numvfs.refuse(_numvfs.in_use(host, plan))
         return plan.steps
 
     def vfio(self) -> dict[str, list[str]]:
@@ -294,11 +294,11 @@ class _Preparing:
         """The PF as its driver finds it anew."""
         pf = _pci.find_pf(host, selector)
         totalvfs = self._offered.get(pf.address, pf.totalvfs)
-        counts = _numvfs.counts_at_boot(host)
-        numvfs = min(counts.get(pf.address, 0), totalvfs or 0)
+        count = _numvfs.counts_at_boot(host).get((pf.address, pf.mac))
+        numvfs = min(count or 0, totalvfs or 0)
         return pf._replace(
             totalvfs=totalvfs,
             numvfs=numvfs,
-            autoprobe=pf.address not in counts,
+            autoprobe=count is None,
             vfs=pf.vfs[:numvfs],
         )

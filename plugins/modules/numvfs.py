@@ -13,16 +13,20 @@ author: MergeTB facility developers (@mergetb)
 description:
   - Gives each PF its number of VFs through C(sriov_numvfs) and lets no driver take them
     (C(sriov_drivers_autoprobe) is 0), so that a VF belongs to nobody until it is isolated.
-  - Writes udev rules that do the same at every boot, before anything can use a VF.
+  - Writes a udev rule for each PF that does the same at every boot, before anything can use a VF.
+    PFs that a call does not name keep what they have, the rule too.
+  - A PF is given up by O(pfs[].numvfs=0), which also takes its rule away. That is possible for a
+    PF that is not on the host any more, named by its MAC or PCI address.
   - Writes nothing where a PF has the wanted number already.
   - A number that differs can only be reached by way of 0, which destroys all VFs of the PF. That
-    happens only where none of them is in use.
+    happens only where none of them is in use or held by a materialization. Nor is a rule lowered
+    for a PF whose VFs a materialization holds and which are not there just now.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
 options:
   pfs:
-    description: The PFs and their numbers of VFs. Name all PFs of the host in one call.
+    description: The PFs that the call is about, and their numbers of VFs.
     type: list
     elements: dict
     required: true
@@ -32,13 +36,13 @@ options:
         type: str
         required: true
       numvfs:
-        description: The number of VFs; V(0) is none.
+        description: The number of VFs; V(0) gives the PF up.
         type: int
         required: true
   at_boot:
     description:
-      - Whether C(/etc/udev/rules.d/70-mergetb-sriov.rules) is written, with exactly the PFs of
-        this call. Where V(false), that file stays as it is.
+      - Whether the rules of these PFs in C(/etc/udev/rules.d/70-mergetb-sriov.rules) are written
+        or taken away. Where V(false), that file stays as it is.
     type: bool
     default: true
   force:
@@ -51,7 +55,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have 16 VFs on one port and none on the other
+- name: Have 16 VFs on one port, and give the other one up
   mergetb.sriov.numvfs:
     pfs:
       - pf: 0c:42:a1:00:00:10
@@ -62,7 +66,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pfs:
-  description: Each PF as it is after the call, in check mode as it was before, in the order given.
+  description:
+    - Each PF as it is after the call, in check mode as it was before, in the order given. PFs that
+      are not on the host are left out.
   returned: success
   type: list
   elements: dict
@@ -107,10 +113,11 @@ steps:
   sample: {"0000:3b:00.0": ["sriov_drivers_autoprobe 0", "sriov_numvfs 16"]}
 """
 
+import contextlib
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _numvfs, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _numvfs, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
@@ -131,16 +138,23 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wanted = [_numvfs.Wanted(**item) for item in params["pfs"]]
-    plan = _numvfs.plan_host(host, wanted, at_boot=params["at_boot"])
-    if not params["force"]:
-        _numvfs.refuse_used(host, plan.changes)
-    if not check_mode:
-        _numvfs.apply_all(host, plan)
+    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+        plan = _numvfs.plan_host(host, wanted, at_boot=params["at_boot"])
+        used = _numvfs.in_use(host, plan)
+        if not params["force"]:
+            _numvfs.refuse(used)
+        if not check_mode:
+            _numvfs.apply_all(host, plan, used)
+        pfs = [_pci.read_pf(host, change.pf.address)._asdict() for change in plan.changes]
     rules = plan.rules_before if plan.rules is None else plan.rules
     return {
         "changed": bool(plan.steps),
         "steps": plan.steps,
-        "pfs": [_pci.read_pf(host, change.pf.address)._asdict() for change in plan.changes],
+        "pfs": pfs,
+        "warnings": [
+            f"no PF of this host is {pf}, so that only its udev rule, if any, is given up"
+            for pf in plan.gone
+        ],
         "diff": [
             {
                 "before_header": "sriov_numvfs",
@@ -149,11 +163,16 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
             },
             {
                 "before_header": _numvfs.UDEV_RULES,
-                "before": plan.rules_before,
-                "after": rules,
+                "before": _shown(plan.rules_before),
+                "after": _shown(rules),
             },
         ],
     }
+
+
+def _shown(text: str) -> str:
+    """*text* without the bytes that are none."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def main() -> None:

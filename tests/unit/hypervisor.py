@@ -15,6 +15,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import (
     _boot_loader,
     _kernel_cmdline,
     _numvfs,
+    _pci,
     _restore_service,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
@@ -79,10 +80,11 @@ class Hypervisor(DebianMachine):
             base = f"{DEVICES}/{address}"
             if self.exists(f"{base}/sriov_numvfs"):
                 self.write(f"{base}/sriov_numvfs", "0")
-                self.put(f"{base}/sriov_drivers_autoprobe", "0" if address in counts else "1")
+                pf = (address, _pci.read_pf(self, address).mac)
+                self.put(f"{base}/sriov_drivers_autoprobe", "0" if pf in counts else "1")
                 if address == CARD:
                     self._show_vfs_of_card()
-                self.write(f"{base}/sriov_numvfs", str(counts.get(address, 0)))
+                self.write(f"{base}/sriov_numvfs", str(counts.get(pf, 0)))
 
     def start_without_iommu(self) -> None:
         """Boot once with other arguments than the boot loader's, which somebody has typed."""

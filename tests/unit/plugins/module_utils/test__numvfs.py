@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -29,6 +31,11 @@ def machine_with(directory: str | Path, **pf: object) -> Machine:
     machine.add_pf(PF, "ens1f0", MAC, **pf)  # type: ignore[arg-type]
     machine.log.clear()
     return machine
+
+
+def refuse_used(machine: Machine, count: int) -> None:
+    plan = _numvfs.plan_host(machine, [Wanted(PF, count)])
+    _numvfs.refuse(_numvfs.in_use(machine, plan))
 
 
 def bring(machine: Machine, count: int) -> None:
@@ -162,17 +169,16 @@ def test_used_vfs_are_not_destroyed(tmp_path: Path) -> None:
     group = machine.link(f"{DEVICES}/0000:01:10.4/iommu_group")
     machine.add_process(77, "qemu", f"/dev/vfio/{group}")
     machine.bind("0000:01:10.0", "virtio_vdpa")
-    shrink = _numvfs.plan_all(machine, [Wanted(PF, 0)])
 
     with pytest.raises(SriovError) as caught:
-        _numvfs.refuse_used(machine, shrink)
+        refuse_used(machine, 0)
 
     assert f"VF 0 (0000:01:10.0) of PF {PF}: driver virtio_vdpa has it" in str(caught.value)
     assert f"VF 2 (0000:01:10.4) of PF {PF}: process 77 (qemu)" in str(caught.value)
     assert "VF 1" not in str(caught.value)
     assert str(caught.value).endswith("Free them first, or set force")
     assert machine.log == []
-    _numvfs.refuse_used(machine, _numvfs.plan_all(machine, [Wanted(PF, 3)]))
+    refuse_used(machine, 3)
 
 
 def test_used_vfs_may_stay(tmp_path: Path) -> None:
@@ -182,14 +188,14 @@ def test_used_vfs_may_stay(tmp_path: Path) -> None:
     changes = _numvfs.plan_all(machine, [Wanted(PF, 1)])
 
     assert changes[0].steps == ("link up", "sriov_drivers_autoprobe 0")
-    _numvfs.refuse_used(machine, changes)
+    refuse_used(machine, 1)
 
 
 def test_unused_vfs_may_go(tmp_path: Path) -> None:
     machine = machine_with(tmp_path, numvfs=3)
     machine.bind("0000:01:10.4", "vfio-pci")
 
-    _numvfs.refuse_used(machine, _numvfs.plan_all(machine, [Wanted(PF, 5)]))
+    refuse_used(machine, 5)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +203,9 @@ def test_unused_vfs_may_go(tmp_path: Path) -> None:
     [
         (errno.EBUSY, "another program"),
         (errno.ENOMEM, "pci=realloc"),
+        (errno.ENOMEM, "no bus number"),
+        (errno.ENOSPC, "no MSI-X vectors (or queues) left for so many VFs"),
+        (errno.ENOSPC, "lower the count"),
         (errno.ERANGE, "raise the number in the card's firmware"),
         (errno.ENOENT, "load the vendor's PF driver"),
         (errno.ENOSYS, "module parameters"),
@@ -250,7 +259,11 @@ def test_a_write_that_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(SriovError, match="the write still blocks in the kernel"):
         _numvfs.apply(machine, change)
+    assert os.waitpid(-1, 0)[0]
 
+    used = [f"VF 0 of PF {PF}: process 77 (qemu) has /dev/vfio/12 open"]
+    with pytest.raises(SriovError, match=r"waits until all .* end these first: VF 0 .*\(qemu\)"):
+        _numvfs.apply(machine, change._replace(steps=("sriov_numvfs 0",)), used)
     assert os.waitpid(-1, 0)[0]
 
 
@@ -284,12 +297,12 @@ def test_a_vf_without_its_physfn_is_not_complete(
     assert asked == [False, True]
 
 
+def rules(pf: _pci.PF, count: int, before: str = "") -> str:
+    return _numvfs.udev_rules(before, [_numvfs.Change(pf, count, ())])
+
+
 def test_udev_rules() -> None:
-    other = PLAIN._replace(address="0000:01:00.1", mac="04:70:00:00:00:11")
-
-    rules = _numvfs.udev_rules([(PLAIN, 7), (other, 0)])
-
-    comment, rule, end = rules.split("\n")
+    comment, rule, end = rules(PLAIN, 7).split("\n")
     assert comment.startswith("#")
     assert end == ""
     terms = rule.split(", ")
@@ -302,16 +315,37 @@ def test_udev_rules() -> None:
 
 
 def test_udev_sets_the_link_up_first_where_the_driver_wants_it() -> None:
-    rules = _numvfs.udev_rules([(PLAIN._replace(driver="bnxt_en"), 7)])
+    text = rules(PLAIN._replace(driver="bnxt_en"), 7)
 
-    up = rules.index('RUN+="/sbin/ip link set dev $name up"')
-    assert up < rules.index(f"echo 7 > /sys/bus/pci/devices/{PF}/sriov_numvfs")
-    assert "sriov_numvfs}" not in rules
+    up = text.index('RUN+="/sbin/ip link set dev $name up"')
+    assert up < text.index(f"echo 7 > /sys/bus/pci/devices/{PF}/sriov_numvfs")
+    assert "sriov_numvfs}" not in text
 
 
 def test_no_udev_rule_can_tell_a_pf_without_mac() -> None:
     pf = PLAIN._replace(interface=None, mac=None)
 
     with pytest.raises(SriovError, match=f"PF {PF} has no network interface .*at_boot"):
-        _numvfs.udev_rules([(pf, 1)])
-    assert "KERNELS" not in _numvfs.udev_rules([(pf, 0)])
+        rules(pf, 1)
+    assert rules(pf, 0) == ""
+    assert rules(pf, 0, rules(PLAIN, 7)) == "", "it is named by its address"
+
+
+def test_a_comment_within_a_rule_of_others_does_not_end_it() -> None:
+    before = 'SUBSYSTEM=="net", \\\n# a comment\n  NAME="x"\n'
+    assert _numvfs._lines(before) == [before]
+
+
+@pytest.mark.skipif(shutil.which("udevadm") is None, reason="udev is not installed")
+def test_udev_takes_the_rules(tmp_path: Path) -> None:
+    others = rules(PLAIN, 7, '# by hand\nSUBSYSTEM=="net", \\\n  TAG+="x" \\')
+    file = tmp_path / "70-mergetb-sriov.rules"
+    file.write_text(rules(PLAIN._replace(mac="04:70:00:00:00:11", driver="bnxt_en"), 3, others))
+
+    done = subprocess.run(
+        ["udevadm", "verify", str(file)], capture_output=True, text=True, check=False
+    )
+
+    if "Unknown command" in done.stderr:
+        pytest.skip("udevadm verifies rules since systemd 254")
+    assert done.returncode == 0, done.stdout + done.stderr

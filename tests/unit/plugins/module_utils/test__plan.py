@@ -18,6 +18,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import (
     _ledger,
     _mlx_config,
     _numvfs,
+    _pci,
     _plan,
     _reboot,
     _restore_service,
@@ -282,6 +283,52 @@ def test_the_run_does_what_was_planned(
     assert run.restarts == (plan.restart == "reboot")
     if run.stopped_by is None:
         assert _plan.prepare(host, wanted).state == "ready"
+
+
+OTHER = "0000:02:00.0"
+OTHER_PF = {"name": "ens2f0", "mac": "04:70:00:00:00:20", "max_vfs": 3}
+BOTH = WANTED._replace(pfs=[*WANTED.pfs, OTHER_PF])
+
+
+def test_a_pf_that_is_not_named_keeps_its_vfs_at_every_boot(host: Hypervisor) -> None:
+    host.add_pf(OTHER, "ens2f0", OTHER_PF["mac"], config=CONFIG)
+    prepared(host, BOTH)
+
+    assert _plan.prepare(host, WANTED).state == "ready"
+    prepared(host, WANTED)
+    host.restart()
+
+    assert [len(_pci.read_pf(host, pf).vfs) for pf in (PF, OTHER)] == [4, 3]
+    given_up = BOTH._replace(numvfs={"ens2f0": 0})
+    plan = _plan.prepare(host, given_up)
+    assert prepare(host, given_up).steps == plan.steps
+    assert plan.steps[0] == Step("vfs", OTHER, "sriov_numvfs 0")
+    host.restart()
+    assert [len(_pci.read_pf(host, pf).vfs) for pf in (PF, OTHER)] == [4, 0]
+
+
+def test_a_lost_pf_is_given_up(host: Hypervisor) -> None:
+    prepared(host)
+    text = host.read_bytes(_numvfs.UDEV_RULES).decode()
+    host.put(_numvfs.UDEV_RULES, text + text.replace(MAC, OTHER_PF["mac"]).replace(PF, OTHER))
+    assert _plan.prepare(host, BOTH).state == "blocked"
+
+    given_up = BOTH._replace(numvfs={"ens2f0": 0})
+    plan = _plan.prepare(host, given_up)
+    assert prepare(host, given_up).steps == plan.steps
+    assert plan.steps == [Step("vfs", _numvfs.UDEV_RULES, "write")]
+    assert "it is given up, as asked for" in plan.notes[0]
+    assert _numvfs.counts_at_boot(host) == {(PF, MAC): 4}
+
+
+def test_a_pf_in_a_bond_is_noted(host: Hypervisor) -> None:
+    prepared(host)
+    host.put("/sys/class/net/ens1f0/upper_bond0", "")
+    host.add_interface("bond0", mac=MAC)
+    host.put("/sys/class/net/bond0/bonding/mode", "active-backup 1")
+    plan = _plan.prepare(host, WANTED)
+    assert plan.state == "ready"
+    assert "its interface ens1f0 is part of the bond bond0" in plan.notes[0]
 
 
 def test_a_card_that_needs_a_power_cycle_blocks(host: Hypervisor) -> None:
