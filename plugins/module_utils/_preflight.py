@@ -19,6 +19,17 @@ WARNING = "warning"
 
 _NETWORK_CLASS = "0x02"
 
+# What lies over a PF does not know of its VFs, which are ports of the NIC's own switch.
+_UPPER_REMEDIES = {
+    "bond": "its VFs do not change over with the bond, and lose the network where this link fails; "
+    "use a PF that is in none, or expect that",
+    "bridge": "what is behind it is unknown to the NIC's switch, so VFs may not reach it; use a PF "
+    "that is in none, or tell the NIC (bridge fdb add MAC dev PF self)",
+    "Open vSwitch": "what is behind it is unknown to the NIC's switch, so VFs may not reach it; "
+    "use a PF that is in none, or tell the NIC (bridge fdb add MAC dev PF self)",
+    "": "a VF on the same VLAN is beside it on one network; see that this is meant",
+}
+
 
 class Firmware(t.NamedTuple):
     """How the firmware of a vendor's NICs is told to have VFs: *role* of this collection does it.
@@ -69,7 +80,8 @@ class Facts(t.NamedTuple):
 
     *acs* tells whether all ports above it have Access Control Services, which keep its VFs in
     groups of their own; `None` where there is no such port or its configuration cannot be read.
-    *group_mates* are the other devices in its IOMMU group.
+    *group_mates* are the other devices in its IOMMU group. *uppers* are the interfaces that its own
+    are part of.
     """
 
     pf: _pci.PF
@@ -79,6 +91,7 @@ class Facts(t.NamedTuple):
     acs: bool | None
     iommu_group: str | None
     group_mates: tuple[str, ...]
+    uppers: tuple[_pci.Upper, ...] = ()
 
 
 def wanted(pfs: t.Iterable[t.Mapping[str, t.Any]], numvfs: t.Mapping[str, t.Any]) -> list[Wanted]:
@@ -135,6 +148,7 @@ def read(host: Host, pf: _pci.PF) -> Facts:
         acs=all(port.acs for port in ports) if ports and all(p.extended for p in ports) else None,
         iommu_group=group,
         group_mates=tuple(address for address in members if address != pf.address),
+        uppers=tuple(_pci.uppers(host, pf.address)),
     )
 
 
@@ -214,6 +228,8 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) 
             f"it shares its IOMMU group with {', '.join(facts.group_mates)}",
             "devices of one group can only go to one guest; use a slot with ACS above it",
         )
+    for upper in facts.uppers if wanted.numvfs else ():
+        warning(f"its interface {upper.interface} is part of {upper}", _UPPER_REMEDIES[upper.kind])
     return problems
 
 
@@ -238,6 +254,10 @@ def judge_all(
         try:
             facts = read(host, _pci.find_pf(host, each.pf))
         except SriovError as error:
+            if not each.numvfs and each.pf != each.name:
+                remedy = "it is given up, as asked for; take it out of the model"
+                problems.append(Problem(WARNING, each.name, str(error), remedy))
+                continue
             problems.append(Problem(ERROR, each.name, str(error), _where_to_look(host)))
             continue
         twin = [name for name, other in found.items() if other.pf.address == facts.pf.address]

@@ -172,6 +172,43 @@ def test_what_endangers_vfs_is_a_warning(facts: _preflight.Facts, cause: str) ->
     assert judged(facts) == [(WARNING, cause)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "remedy"),
+    [
+        ("bond", "the bond bond0", "its VFs do not change over with the bond"),
+        ("bridge", "the bridge bond0", "bridge fdb add"),
+        ("Open vSwitch", "a switch of Open vSwitch", "unknown to the NIC's switch"),
+        ("", "bond0", "see that this is meant"),
+    ],
+)
+def test_a_pf_that_is_part_of_something_is_a_warning(kind: str, text: str, remedy: str) -> None:
+    facts = FACTS._replace(uppers=(_pci.Upper("ens1f0", "bond0", kind),))
+    (problem,) = _preflight.judge(WANTED, facts, None, firmware=True)
+    assert (problem.severity, problem.cause) == (
+        WARNING,
+        f"its interface ens1f0 is part of {text}",
+    )
+    assert remedy in problem.remedy
+    assert judged(facts, WANTED._replace(numvfs=0)) == []
+
+
+def test_reads_what_lies_over_the_pf(host: BootMachine) -> None:
+    host.add_interface("ens3f0", PF, mac=MAC, dev_port=1, uppers=["ovs-system", "br0", "ens3f0.7"])
+    host.add_interface("bond0", mac=MAC)
+    host.put("/sys/class/net/bond0/bonding/mode", "active-backup 1")
+    host.put("/sys/class/net/ens2f0/upper_bond0", "")
+    host.add_interface("br0", mac=MAC)
+    host.put("/sys/class/net/br0/bridge/bridge_id", "8000.0")
+
+    assert [str(upper) for upper in _preflight.read(host, _pci.find_pf(host, PF)).uppers] == [
+        "the bridge br0",
+        "ens3f0.7",
+        "a switch of Open vSwitch",
+    ]
+    (bond,) = _preflight.read(host, _pci.find_pf(host, "ens2f0")).uppers
+    assert bond == ("ens2f0", "bond0", "bond")
+
+
 def test_unknown_acs_is_no_warning() -> None:
     assert judged(FACTS._replace(acs=None)) == []
 
@@ -266,6 +303,14 @@ def test_all_problems_come_in_one_list(host: BootMachine) -> None:
     assert "the model declares 16 VFs, the NIC offers 7" in errors[1].cause
     assert "management NIC" in errors[2].cause
     assert errors[3].cause == f"it is the same device as b ({PF})"
+
+
+def test_a_missing_pf_that_is_to_have_no_vfs_is_given_up(host: BootMachine) -> None:
+    pfs = [{"name": "a", "mac": "04:70:00:00:00:99", "max_vfs": 7}]
+    found, (problem,) = _preflight.judge_all(host, _preflight.wanted(pfs, {"a": 0}), firmware=False)
+    assert found == {}
+    assert problem.severity == WARNING
+    assert "it is given up, as asked for" in problem.remedy
 
 
 def test_a_missing_pf_where_no_nic_is_idle(host: BootMachine) -> None:
