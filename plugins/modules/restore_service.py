@@ -35,6 +35,18 @@ options:
       - libvirt-guests.service
       - mariner.service
       - machines.target
+      - nova-compute.service
+      - openstack-nova-compute.service
+      - edpm_nova_compute.service
+      - tripleo_nova_compute.service
+      - neutron-sriov-agent.service
+      - neutron-sriov-nic-agent.service
+      - docker.service
+      - containerd.service
+      - crio.service
+      - podman.service
+      - podman-restart.service
+      - kubelet.service
 seealso:
   - module: mergetb.sriov.materialization
 """
@@ -82,6 +94,18 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "libvirt-guests.service",
             "mariner.service",
             "machines.target",
+            "nova-compute.service",
+            "openstack-nova-compute.service",
+            "edpm_nova_compute.service",
+            "tripleo_nova_compute.service",
+            "neutron-sriov-agent.service",
+            "neutron-sriov-nic-agent.service",
+            "docker.service",
+            "containerd.service",
+            "crio.service",
+            "podman.service",
+            "podman-restart.service",
+            "kubelet.service",
         ],
     },
 }

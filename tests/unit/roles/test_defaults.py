@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.mergetb.sriov.plugins.modules import restore_service
 
 ROLES = Path(__file__).parents[3] / "roles"
 
@@ -32,3 +33,33 @@ def test_the_plan_is_that_of_the_run(role: str) -> None:
     for name, value in defaults(role).items():
         if name not in {*DIFFERING, "sriov_device_map"}:
             assert planned[name] == value, name
+
+
+@pytest.mark.parametrize("role", ["restore", "plan"])
+def test_the_documented_units_are_those_of_the_module(role: str) -> None:
+    specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
+    units = restore_service.ARGUMENT_SPEC["before"]["default"]
+    assert yaml.safe_load(restore_service.DOCUMENTATION)["options"]["before"]["default"] == units
+    options = specs["argument_specs"]["main"]["options"]
+    assert options["sriov_restore_before"]["default"] == units
+    assert defaults(role)["sriov_restore_before"] == units
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        # Debian's and Ubuntu's names, and those of RDO.
+        "nova-compute.service",
+        "openstack-nova-compute.service",
+        "neutron-sriov-agent.service",
+        "neutron-sriov-nic-agent.service",
+        # What container engines start again by themselves.
+        "docker.service",
+        "containerd.service",
+        "crio.service",
+        "podman-restart.service",
+        "kubelet.service",
+    ],
+)
+def test_vfs_are_back_before_what_starts_guests(unit: str) -> None:
+    assert unit in defaults("restore")["sriov_restore_before"]
