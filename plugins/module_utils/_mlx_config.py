@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import os
 import re
+import types
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _ledger,
     _management,
     _mstconfig_output,
+    _numvfs,
     _pci,
+    _storage,
+    _usage,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._mstconfig import (
@@ -64,15 +69,36 @@ _SWITCHES = (
     "UEFI_LOGS",
 )
 VFS = ("SRIOV_EN", "NUM_OF_VFS")
+# Each port's own number, which holds instead of NUM_OF_VFS where the switch is on.
+_OWN_VFS = ("PF_NUM_OF_VF_VALID", "PF_NUM_OF_VF")
+# A card may offer more VFs than are wanted.
+_COUNTS = ("NUM_OF_VFS", "PF_NUM_OF_VF")
 # A driver's probe of a port after the reset.
 _INTERFACE_SECONDS = 60
 
 
+class Device(t.NamedTuple):
+    """A function with the parameters wanted for it; *names* are what else it is called by."""
+
+    address: str
+    settings: t.Mapping[str, object]
+    names: t.Sequence[str] = ()
+
+    @property
+    def card(self) -> str:
+        """What the addresses of all functions of its ASIC begin with."""
+        return self.address.rpartition(".")[0]
+
+
 class Card(t.NamedTuple):
-    """One ASIC: the functions it was named by, and what its parameters are to be."""
+    """One ASIC: the functions it was named by, and what its parameters are to be.
+
+    *lower* tells whether it may come to offer fewer VFs than it does.
+    """
 
     addresses: tuple[str, ...]
     wanted: dict[str, Wanted]
+    lower: bool = False
 
     @property
     def address(self) -> str:
@@ -128,6 +154,14 @@ def wanted(name: str, value: object) -> Wanted:
     return {"TRUE": 1, "FALSE": 0}.get(text.upper(), text.upper())
 
 
+def suffices(card: Card, name: str, value: Value) -> bool:
+    """Whether *value* of the tool is as *card* is to have it; a larger number of VFs is, too."""
+    wanted = card.wanted[name]
+    if name in _COUNTS and not card.lower and isinstance(wanted, int) and isinstance(value, int):
+        return value >= wanted
+    return matches(wanted, value)
+
+
 def matches(wanted: Wanted, value: Value) -> bool:
     """Whether *value* of the tool is what is *wanted*."""
     if isinstance(value, str):
@@ -137,27 +171,57 @@ def matches(wanted: Wanted, value: Value) -> bool:
 
 
 def cards(
-    devices: t.Iterable[tuple[str, t.Mapping[str, object]]], *, largest_numvfs: bool = False
+    devices: t.Iterable[Device],
+    *,
+    settings: t.Mapping[str, object] = types.MappingProxyType({}),
+    card_settings: t.Mapping[str, object] = types.MappingProxyType({}),
+    lower_numvfs: t.Iterable[str] = (),
+    largest_numvfs: bool = False,
 ) -> list[Card]:
-    """The cards of *devices*, which are functions with the parameters wanted for them.
+    """The cards of *devices*.
 
+    *settings* go before those of the devices, and before these go the *card_settings*, by a name of
+    any port of the card. *lower_numvfs* names the cards that may come to offer fewer VFs.
     *largest_numvfs* lets the largest NUM_OF_VFS of the functions hold for their card. Raises
     `SriovError` with all that cannot be wanted, or not together.
     """
+    devices = list(devices)
     problems: list[str] = []
+    named = {
+        name.strip().lower(): device.card
+        for device in devices
+        for name in (device.address, *device.names)
+    }
+
+    def card_of(name: object) -> str:
+        """The card; a port that is not in *devices* is known by its address."""
+        text = str(name).strip().lower()
+        return named.get(text) or next((c for c in named.values() if text[:-1] == f"{c}."), "")
+
+    def cards_of(option: str, names: t.Iterable[str]) -> dict[str, str]:
+        found = {name: card_of(name) for name in names}
+        problems.extend(
+            f"{option} names {name}, which is no port of a card here ({', '.join(named)})"
+            for name, card in found.items()
+            if not card
+        )
+        return found
+
+    by_card: dict[str, dict[str, Wanted]] = {}
+    for name, card in cards_of("card_settings", card_settings).items():
+        values = card_settings[name]
+        if isinstance(values, t.Mapping):
+            _merge(by_card.setdefault(card, {}), values, name, problems)
+        else:
+            problems.append(f"card_settings: {name} is {values!r}, not values by name")
+    lower = set(cards_of("lower_numvfs", lower_numvfs).values())
     wishes: dict[str, dict[str, dict[str, Wanted]]] = {}
-    for address, settings in devices:
-        wish = wishes.setdefault(address.rpartition(".")[0], {}).setdefault(address, {})
-        for name, value in settings.items():
-            try:
-                value = wanted(name, value)
-            except SriovError as error:
-                problems.append(f"{address}: {error}")
-                continue
-            if wish.setdefault(name, value) != value:
-                problems.append(f"{address}: {name} is to be both {wish[name]} and {value}")
+    for device in devices:
+        values = {**device.settings, **settings, **by_card.get(device.card, {})}
+        wish = wishes.setdefault(device.card, {}).setdefault(device.address, {})
+        _merge(wish, values, device.address, problems)
     result = []
-    for functions in wishes.values():
+    for card, functions in wishes.items():
         merged: dict[str, Wanted] = {}
         for name in dict.fromkeys(name for wish in functions.values() for name in wish):
             values = {address: wish[name] for address, wish in functions.items() if name in wish}
@@ -167,10 +231,24 @@ def cards(
                 merged[name] = max(counts)
             elif len(set(values.values())) > 1:
                 problems.append(_contradiction(name, values))
-        result.append(Card(tuple(functions), merged))
+        result.append(Card(tuple(functions), merged, card in lower))
     if problems:
         raise SriovError("; ".join(problems))
     return result
+
+
+def _merge(
+    wish: dict[str, Wanted], values: t.Mapping[str, object], whose: str, problems: list[str]
+) -> None:
+    """Add *values* to *wish*, and what is wrong with them to *problems*."""
+    for name, value in values.items():
+        try:
+            value = wanted(name, value)
+        except SriovError as error:
+            problems.append(f"{whose}: {error}")
+            continue
+        if wish.setdefault(name, value) != value:
+            problems.append(f"{whose}: {name} is to be both {wish[name]} and {value}")
 
 
 def _contradiction(name: str, values: t.Mapping[str, Wanted]) -> str:
@@ -199,7 +277,9 @@ def read(host: Host, tool: Tool, card: Card) -> State:
     if os.geteuid():
         raise SriovError(f"{tool.command} opens a card for root only: set become")
     names = list(card.wanted)
-    if set(names) & set(VFS):
+    if not set(names).isdisjoint(_OWN_VFS):
+        names += [name for name in _OWN_VFS if name not in names]
+    if not set(names).isdisjoint(VFS + _OWN_VFS):
         names += [name for name in VFS if name not in names]
     bluefield = _pci.read_identity(host, card.address).device in _BLUEFIELDS
     if bluefield and _MODEL not in names:
@@ -243,8 +323,8 @@ def plan(card: Card, state: State) -> Change:
     """What has to be written to get from *state* to what is wanted; raises `SriovError`."""
     differing = [
         name
-        for name, value in card.wanted.items()
-        if name in state.settings and not matches(value, state.settings[name].next)
+        for name in card.wanted
+        if name in state.settings and not suffices(card, name, state.settings[name].next)
     ]
     switches = [name for name in differing if re.sub(r"_P\d+$", "", name) in _SWITCHES]
     problems = [f"{name}: {READ_ONLY}" for name in differing if state.settings[name].read_only]
@@ -290,12 +370,73 @@ def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[Change]:
     problems = []
     for card in cards:
         try:
-            changes.append(plan(card, read(host, tool, card)))
+            change = plan(card, read(host, tool, card))
+            _refuse_lowering(host, change)
+            changes.append(change)
         except SriovError as error:
             problems.append(str(error))
     if problems:
         raise SriovError("; ".join(problems))
     return changes
+
+
+def offered(settings: t.Mapping[str, Setting]) -> int | None:
+    """How many VFs a PF can have at the next start with *settings*; `None` where they do not tell.
+
+    Firmware that shows no SRIOV_EN has it on; a port's own number is 0 until somebody sets it.
+    """
+
+    def number(name: str) -> int | None:
+        return _number(settings[name].next if name in settings else None)
+
+    if number("SRIOV_EN") == 0:
+        return 0
+    if number("PF_NUM_OF_VF_VALID"):
+        return number("PF_NUM_OF_VF") or 0
+    return number("NUM_OF_VFS")
+
+
+def _refuse_lowering(host: Host, change: Change) -> None:
+    """Raise `SriovError` where *change* takes VFs away that somebody has, or nobody allowed to."""
+    before, after = offered(change.state.settings), offered(planned_settings(change))
+    if before is None or after is None or after >= before:
+        return
+    card = change.card
+    reasons = _beyond(host, card, after)
+    if reasons:
+        raise SriovError(
+            f"{card.address}: its firmware offers {before} VFs a PF and would offer {after}, but "
+            f"{'; '.join(reasons)}: release these, give the PFs fewer VFs (sriov_numvfs), then "
+            "run this again"
+        )
+    if after and not card.lower:
+        raise SriovError(
+            f"{card.address}: its firmware offers {before} VFs a PF and would offer {after}; "
+            "if that is meant, name the card in lower_numvfs (sriov_mlx_lower_numvfs)"
+        )
+
+
+def _beyond(host: Host, card: Card, count: int) -> list[str]:
+    """What PFs of *card* have that more VFs than *count* are needed for."""
+    reasons = []
+    macs = {link.name: link.permanent_mac for link in host.netlink.links()}
+    rules = _numvfs.counts_at_boot(host)
+    ledger = _ledger.read(host)
+    for address in _functions(host, card):
+        names = {address, *(macs.get(name) for name in _pci.interfaces(host, address))} - {None}
+        numvfs = int(host.read(f"{_pci.DEVICES}/{address}/sriov_numvfs") or 0)
+        at_boot = max((n for pf, n in rules.items() if not names.isdisjoint(pf)), default=0)
+        if numvfs > count:
+            reasons.append(f"{address} has {numvfs} VFs")
+        elif at_boot > count:
+            reasons.append(f"{address} gets {at_boot} VFs at every boot ({_numvfs.UDEV_RULES})")
+        reasons += [
+            f"materialization {mzid} holds VF {entry.vf} of {address} for {entry.node}.{entry.nic}"
+            for mzid, entries in ledger.items()
+            for entry in entries
+            if entry.vf >= count and not names.isdisjoint((entry.pf_mac, entry.pf_address))
+        ]
+    return reasons
 
 
 def predict(host: Host, change: Change, *, reset: bool) -> Outcome:
@@ -412,11 +553,11 @@ def _joined(steps: t.Iterable[t.Iterable[str]]) -> tuple[str, ...]:
 def _pending(host: Host, card: Card, state: State, written: t.Container[str]) -> list[str]:
     """The parameters whose current value is not the wanted one; unknown ones where *written*."""
     pending = []
-    for name, wanted in card.wanted.items():
+    for name in card.wanted:
         current = state.settings[name].current if name in state.settings else None
         if current is None:
             current = _running(host, card, name)
-        if name in written if current is None else not matches(wanted, current):
+        if name in written if current is None else not suffices(card, name, current):
             pending.append(name)
     return pending
 
@@ -449,9 +590,7 @@ def _left(host: Host, tool: Tool, change: Change) -> str:
     except SriovError as error:
         return f"What of it is written cannot be read: {error}"
     written = [
-        name
-        for name in names
-        if name in settings and matches(card.wanted[name], settings[name].next)
+        name for name in names if name in settings and suffices(card, name, settings[name].next)
     ]
     rest = [name for name in names if name not in written]
     return (
@@ -473,14 +612,21 @@ def _functions(host: Host, card: Card) -> list[str]:
 
 def _hindrance(host: Host, card: Card) -> str | None:
     """Why the card's firmware must not be reset now."""
-    carriers = _management.devices(host)
+    storage, unknown = _storage.devices(host)
+    management = _management.devices(host)
+    reasons = list(unknown)
     for address in _functions(host, card):
-        reason = carriers.get(address)
         count = host.read(f"{_pci.DEVICES}/{address}/sriov_numvfs")
         if count not in (None, "0"):
-            reason = f"{address} has {count} VFs"
-        if reason:
-            return f"{card.address}: its firmware was not reset, since {reason}"
+            reasons.append(f"{address} has {count} VFs")
+        reasons += [carriers[address] for carriers in (management, storage) if address in carriers]
+        reasons += [f"{it.interface} is part of {it}" for it in _pci.uppers(host, address)]
+        # A port without interface here may be a guest's, or in another network namespace.
+        if host.link(f"{_pci.DEVICES}/{address}/driver") and not _pci.interfaces(host, address):
+            using = _usage.users(host, [_pci.read_device(host, address)])
+            reasons += [f"{address}: {text}" for text in using.get(address, ())]
+    if reasons:
+        return f"{card.address}: its firmware was not reset, since {'; '.join(reasons)}"
     return None
 
 

@@ -100,6 +100,8 @@ class Preparation(t.NamedTuple):
     kernel_arguments: t.Sequence[str]
     mlx_firmware: bool
     mlx_settings: t.Mapping[str, t.Any]
+    mlx_card_settings: t.Mapping[str, t.Any]
+    mlx_lower_numvfs: t.Sequence[str]
     mlx_largest_numvfs: bool
     mlx_reset: bool
     kernel_modules: t.Sequence[str]
@@ -216,10 +218,13 @@ class _Preparing:
             )
             self._lacks_tool = True
             return {"mstflint": ["install"]}
-        devices = [
-            (item["address"], {**item["settings"], **wanted.mlx_settings}) for item in settings
-        ]
-        cards = _mlx_config.cards(devices, largest_numvfs=wanted.mlx_largest_numvfs)
+        cards = _mlx_config.cards(
+            [_mlx_config.Device(**item) for item in settings],
+            settings=wanted.mlx_settings,
+            card_settings=wanted.mlx_card_settings,
+            lower_numvfs=wanted.mlx_lower_numvfs,
+            largest_numvfs=wanted.mlx_largest_numvfs,
+        )
         changes = _mlx_config.plan_all(self._host, tool, cards)
         outcomes = [
             _mlx_config.predict(self._host, change, reset=wanted.mlx_reset) for change in changes
@@ -237,9 +242,10 @@ class _Preparing:
             )
         if any(_RESET in outcome.steps for outcome in outcomes):
             self.restart = FIRMWARE_RESET
-        self._offered = {
-            self._found[pf.name].pf.address: pf.most for pf in self._pfs if pf.name in self._found
-        }
+        for change in changes:
+            offered = _mlx_config.offered(_mlx_config.planned_settings(change))
+            if offered is not None:
+                self._offered.update(dict.fromkeys(change.card.addresses, offered))
         return {
             card.address: list(outcome.steps)
             for card, outcome in zip(cards, outcomes)

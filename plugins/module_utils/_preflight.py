@@ -284,9 +284,12 @@ def firmware_settings(
     for pf in wanted:
         tool = FIRMWARE.get(found[pf.name].vendor) if pf.name in found else None
         if tool and pf.most:
+            facts = found[pf.name].pf
+            names = dict.fromkeys([pf.name, facts.interface, facts.mac])
             settings[tool.role].append(
                 {
-                    "address": found[pf.name].pf.address,
+                    "address": facts.address,
+                    "names": [name for name in names if name],
                     "settings": {tool.enable: True, tool.count: pf.most},
                 }
             )

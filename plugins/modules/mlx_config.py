@@ -17,6 +17,10 @@ description:
     writes nothing, also where no reboot was made between the two.
   - The ports of one card share their configuration. They are one device here; it is an error to
     want one parameter otherwise for one port than for another.
+  - A number of VFs (C(NUM_OF_VFS), C(PF_NUM_OF_VF)) that is larger than the wanted one suffices
+    and is left alone. It is lowered where O(lower_numvfs) names the card. A card is never made to
+    offer fewer VFs than one of its ports has, gets at boot from M(mergetb.sriov.numvfs), or has
+    given to a materialization.
   - Writes all parameters of a card in one go. Where one is hidden until another is set
     (C(PF_NUM_OF_VF) until C(PF_NUM_OF_VF_VALID)), that other goes first, by itself.
   - Where something cannot be, for whichever card, nothing is written. Where the card refuses what
@@ -43,6 +47,28 @@ options:
             case.
         type: dict
         required: true
+      names:
+        description:
+          - What else O(card_settings) and O(lower_numvfs) may name the card by, such as the name
+            and the MAC of the PF.
+        type: list
+        elements: str
+        default: []
+  settings:
+    description: Settings of all cards, which go before those of O(devices).
+    type: dict
+    default: {}
+  card_settings:
+    description:
+      - Settings of single cards, which go before all others. A card is named by the address or one
+        of the names of any of its ports in O(devices).
+    type: dict
+    default: {}
+  lower_numvfs:
+    description: The cards whose numbers of VFs may be lowered, named as in O(card_settings).
+    type: list
+    elements: str
+    default: []
   tool:
     description: The tool; V(auto) is C(mstconfig), or C(mlxconfig) where only that is installed.
     type: str
@@ -56,9 +82,12 @@ options:
     description:
       - Have a card that is not yet as wanted load its configuration at once (C(mstfwreset), level
         3), which takes its interfaces away for some seconds.
-      - It is done only where no port of the card has VFs and none carries a default route or the
-        route to the SSH client. Where it is not done or fails, a warning tells why, and the reboot
-        remains.
+      - It is done only where no port of the card has VFs, carries a default route or the route to
+        the SSH client, is part of a bond, bridge, Open vSwitch or any other interface, is a
+        guest's or in another network namespace, and no storage comes through one (iSCSI, NVMe over
+        Fabrics, NFS and other network file systems). It is not done on a host with storage that
+        comes by a way which cannot be told, such as a tunnel. Where it is not done or fails, a
+        warning tells why, and the reboot remains.
     type: bool
     default: false
 seealso:
@@ -168,10 +197,15 @@ steps:
   sample: {"0000:3b:00.0": ["SRIOV_EN=1 NUM_OF_VFS=16"]}
 """
 
+import contextlib
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config, _mstconfig
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _ledger,
+    _mlx_config,
+    _mstconfig,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
 
@@ -183,8 +217,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "options": {
             "address": {"type": "str", "required": True},
             "settings": {"type": "dict", "required": True},
+            "names": {"type": "list", "elements": "str", "default": []},
         },
     },
+    "settings": {"type": "dict", "default": {}},
+    "card_settings": {"type": "dict", "default": {}},
+    "lower_numvfs": {"type": "list", "elements": "str", "default": []},
     "tool": {"type": "str", "choices": ["auto", *_mstconfig.RESETS], "default": "auto"},
     "largest_numvfs": {"type": "bool", "default": False},
     "reset": {"type": "bool", "default": False},
@@ -192,14 +230,25 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    devices = [(item["address"].strip().lower(), item["settings"]) for item in params["devices"]]
-    cards = _mlx_config.cards(devices, largest_numvfs=params["largest_numvfs"])
+    devices = [
+        _mlx_config.Device(item["address"].strip().lower(), item["settings"], item["names"])
+        for item in params["devices"]
+    ]
+    cards = _mlx_config.cards(
+        devices,
+        settings=params["settings"],
+        card_settings=params["card_settings"],
+        lower_numvfs=params["lower_numvfs"],
+        largest_numvfs=params["largest_numvfs"],
+    )
     tool = _mstconfig.find(host, params["tool"])
-    changes = _mlx_config.plan_all(host, tool, cards)
-    if check_mode:
-        outcomes = [_mlx_config.predict(host, each, reset=params["reset"]) for each in changes]
-    else:
-        outcomes = _mlx_config.apply_all(host, tool, changes, reset=params["reset"])
+    # No VF may come up between the look and a reset.
+    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+        changes = _mlx_config.plan_all(host, tool, cards)
+        if check_mode:
+            outcomes = [_mlx_config.predict(host, each, reset=params["reset"]) for each in changes]
+        else:
+            outcomes = _mlx_config.apply_all(host, tool, changes, reset=params["reset"])
     described = {
         address: _described(card, outcome)
         for card, outcome in zip(cards, outcomes)
@@ -209,7 +258,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "changed": any(outcome.steps for outcome in outcomes),
         "reboot_required": any(outcome.reboot_required for outcome in outcomes),
         "power_cycle_required": any(outcome.power_cycle_required for outcome in outcomes),
-        "devices": [{"address": address, **described[address]} for address, _settings in devices],
+        "devices": [{"address": each.address, **described[each.address]} for each in devices],
         "steps": {
             card.address: list(outcome.steps)
             for card, outcome in zip(cards, outcomes)

@@ -51,6 +51,15 @@ options:
         description: See P(mergetb.sriov.mlx_firmware#role).
         type: dict
         default: {}
+      mlx_card_settings:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: dict
+        default: {}
+      mlx_lower_numvfs:
+        description: See P(mergetb.sriov.mlx_firmware#role).
+        type: list
+        elements: str
+        default: []
       mlx_largest_numvfs:
         description: See P(mergetb.sriov.mlx_firmware#role).
         type: bool
@@ -197,6 +206,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "kernel_arguments": {"type": "list", "elements": "str", "default": []},
             "mlx_firmware": {"type": "bool", "default": True},
             "mlx_settings": {"type": "dict", "default": {}},
+            "mlx_card_settings": {"type": "dict", "default": {}},
+            "mlx_lower_numvfs": {"type": "list", "elements": "str", "default": []},
             "mlx_largest_numvfs": {"type": "bool", "default": False},
             "mlx_reset": {"type": "bool", "default": False},
             "kernel_modules": {"type": "list", "elements": "str", "default": []},

@@ -165,6 +165,7 @@ firmware:
   sample:
     mlx_firmware:
       - address: "0000:3b:00.0"
+        names: [ens1f0, "0c:42:a1:00:00:10"]
         settings: {"SRIOV_EN": true, "NUM_OF_VFS": 16}
 problems:
   description: What prevents or endangers VFs.

@@ -9,6 +9,7 @@ Only the cards are emulated. Each test has new ones.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -68,11 +69,17 @@ class Hypervisor(t.NamedTuple):
         return {name: columns.next for name, columns in self.machine.settings(address).items()}
 
 
+@contextlib.contextmanager
+def powered(cards: t.Sequence[Card], release: str | None, directory: Path) -> t.Iterator[Machine]:
+    """A machine with *cards* and a ledger of its own."""
+    with Machine(cards, mstflint=release, directory=directory) as machine:
+        machine.run(["mount", "-t", "tmpfs", "none", "/var/lib"]).check_returncode()
+        yield machine
+
+
 @pytest.fixture(params=RELEASES)
 def card(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Hypervisor]:
-    with Machine(
-        [Card("ConnectX-5 VPI", PORTS)], mstflint=request.param, directory=tmp_path
-    ) as machine:
+    with powered([Card("ConnectX-5 VPI", PORTS)], request.param, tmp_path) as machine:
         yield Hypervisor(machine, request.param)
 
 
@@ -147,6 +154,48 @@ def test_two_ports_are_one_card(card: Hypervisor) -> None:
     assert [device["address"] for device in done["devices"]] == PORTS
     assert {device["settings"]["NUM_OF_VFS"]["next"] for device in done["devices"]} == {24}
     assert not card((PF1, {**VFS, "NUM_OF_VFS": 24}))["changed"]
+
+
+def make_vfs(card: Hypervisor, port: str, count: int) -> None:
+    numvfs = f"/sys/bus/pci/devices/{port}/sriov_numvfs"
+    card.machine.run(["sh", "-c", f"echo {count} > {numvfs}"]).check_returncode()
+
+
+def test_a_number_that_suffices_is_left_alone(card: Hypervisor) -> None:
+    """The other port lost its 32 VFs where the model wanted 8 of this one."""
+    both = {"SRIOV_EN": 1, "NUM_OF_VFS": 64}
+    card.machine.put(PF0, current=both, next=both)
+    make_vfs(card, PF1, 32)
+    eight = (PF0, {**VFS, "NUM_OF_VFS": 8})
+
+    answer = card(eight)
+    assert (answer["changed"], answer["reboot_required"]) == (False, False)
+    assert f"lower_numvfs names {OTHER}, which" in card(eight, lower_numvfs=[OTHER])["msg"]
+    refused = card(eight, lower_numvfs=[PF1])
+    assert f"offers 64 VFs a PF and would offer 8, but {PF1} has 32 VFs" in refused["msg"]
+    assert card.machine.writes == 0
+
+    make_vfs(card, PF1, 8)
+    lowered = card(eight, lower_numvfs=[PF0])
+    assert lowered["steps"] == {PF0: ["NUM_OF_VFS=8"]}
+    assert card.next()["NUM_OF_VFS"] == 8
+    assert lowered["reboot_required"]
+
+
+def test_settings_differ_from_card_to_card(tmp_path: Path) -> None:
+    cards = [Card("ConnectX-5 VPI", PORTS), Card("ConnectX-6 Dx", [OTHER])]
+    with powered(cards, "trixie", tmp_path) as machine:
+        host = Hypervisor(machine, "trixie")
+        done = host(
+            (PF0, VFS),
+            (PF1, VFS),
+            (OTHER, VFS),
+            card_settings={PF1: {"LINK_TYPE_P1": "IB"}, OTHER: {"NUM_OF_VFS": 64}},
+        )
+        assert done["steps"] == {
+            PF0: ["SRIOV_EN=1 NUM_OF_VFS=16 LINK_TYPE_P1=IB"],
+            OTHER: ["SRIOV_EN=1 NUM_OF_VFS=64"],
+        }
 
 
 def test_a_hidden_parameter_comes_after_its_switch(card: Hypervisor) -> None:
@@ -279,7 +328,7 @@ def test_a_reset_that_fails_leaves_the_reboot(card: Hypervisor) -> None:
 @pytest.mark.parametrize("release", RELEASES)
 def test_two_cards(tmp_path: Path, release: str) -> None:
     cards = [Card("ConnectX-5", PORTS), Card("ConnectX-6 Dx", [OTHER])]
-    with Machine(cards, mstflint=release, directory=tmp_path) as machine:
+    with powered(cards, release, tmp_path) as machine:
         host = Hypervisor(machine, release)
         failed = host((PF0, VFS), (OTHER, {**VFS, "NUM_OF_VFS": 500}))
         assert "NUM_OF_VFS is larger" in failed["msg"]
@@ -295,7 +344,7 @@ def test_two_cards(tmp_path: Path, release: str) -> None:
 @pytest.mark.parametrize(("mode", "refused"), [("NIC", False), ("DPU", True)])
 def test_bluefield(tmp_path: Path, release: str, mode: str, refused: bool) -> None:
     card = Card(f"BlueField-2 {mode}", PORTS)
-    with Machine([card], mstflint=release, directory=tmp_path) as machine:
+    with powered([card], release, tmp_path) as machine:
         answer = Hypervisor(machine, release)((PF0, VFS))
         assert answer.get("failed", False) is refused
         if refused:
@@ -318,7 +367,7 @@ def test_a_card_that_is_not_there(card: Hypervisor, address: str, message: str) 
 
 
 def test_without_the_tool(tmp_path: Path) -> None:
-    with Machine([Card("ConnectX-5", PORTS)], mstflint=None, directory=tmp_path) as machine:
+    with powered([Card("ConnectX-5", PORTS)], None, tmp_path) as machine:
         answer = Hypervisor(machine, "")((PF0, VFS))
         assert "mstconfig and mlxconfig are not installed" in answer["msg"]
         answer = Hypervisor(machine, "")((PF0, VFS), tool="mlxconfig")

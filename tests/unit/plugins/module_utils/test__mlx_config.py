@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils._mlx_config import Card, State
+from ansible_collections.mergetb.sriov.plugins.module_utils._mlx_config import Card, Device, State
 from ansible_collections.mergetb.sriov.plugins.module_utils._mstconfig import UNKNOWN, UNSUPPORTED
 from ansible_collections.mergetb.sriov.plugins.module_utils._mstconfig_output import Setting
 from hypothesis import given
@@ -28,6 +28,10 @@ SETTINGS = {
 
 def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> State:
     return State("ConnectX5", "MCX", {**SETTINGS, **settings}, dict(absent or {}))
+
+
+def cards(devices: t.Iterable[tuple[str, dict[str, t.Any]]], **options: t.Any) -> list[Card]:
+    return _mlx_config.cards([Device(*device) for device in devices], **options)
 
 
 def steps(wanted: dict[str, t.Any], state: State) -> tuple[tuple[str, ...], ...]:
@@ -107,7 +111,7 @@ def test_what_is_shown_can_be_wanted_and_matches(value: t.Any) -> None:
 
 def test_functions_of_one_asic_are_one_card() -> None:
     devices = [(PF0, {"A": 1}), (OTHER, {"A": 2}), (PF1, {"A": True, "B": "x"})]
-    assert _mlx_config.cards(devices) == [
+    assert cards(devices) == [
         Card((PF0, PF1), {"A": 1, "B": "X"}),
         Card((OTHER,), {"A": 2}),
     ]
@@ -116,29 +120,29 @@ def test_functions_of_one_asic_are_one_card() -> None:
 def test_contradicting_wishes_name_both() -> None:
     devices = [(PF0, {"NUM_OF_VFS": 4, "A": 1}), (PF1, {"NUM_OF_VFS": 8, "A": 2})]
     with pytest.raises(SriovError) as caught:
-        _mlx_config.cards(devices)
+        cards(devices)
     assert f"NUM_OF_VFS is to be 4 for {PF0}, 8 for {PF1}" in str(caught.value)
     assert "largest_numvfs" in str(caught.value)
     with pytest.raises(SriovError) as caught:
-        _mlx_config.cards(devices, largest_numvfs=True)
+        cards(devices, largest_numvfs=True)
     assert f"A is to be 1 for {PF0}, 2 for {PF1}" in str(caught.value)
     assert "NUM_OF_VFS" not in str(caught.value)
 
 
 def test_wishes_of_one_function_that_contradict_each_other() -> None:
     with pytest.raises(SriovError, match=f"{PF0}: NUM_OF_VFS is to be both 4 and 8"):
-        _mlx_config.cards([(PF0, {"NUM_OF_VFS": 4}), (PF0, {"NUM_OF_VFS": 8})], largest_numvfs=True)
-    assert len(_mlx_config.cards([(PF0, {"A": 4}), (PF0, {"A": "4"})])) == 1
+        cards([(PF0, {"NUM_OF_VFS": 4}), (PF0, {"NUM_OF_VFS": 8})], largest_numvfs=True)
+    assert len(cards([(PF0, {"A": 4}), (PF0, {"A": "4"})])) == 1
 
 
 def test_the_largest_number_of_vfs_holds() -> None:
     devices = [(PF0, {"NUM_OF_VFS": 4}), (PF1, {"NUM_OF_VFS": "0x8"})]
-    assert _mlx_config.cards(devices, largest_numvfs=True)[0].wanted == {"NUM_OF_VFS": 8}
+    assert cards(devices, largest_numvfs=True)[0].wanted == {"NUM_OF_VFS": 8}
 
 
 def test_all_that_cannot_be_wanted_is_told() -> None:
     with pytest.raises(SriovError, match=f"{PF0}: A cannot be.*{PF1}: 'a b' is no name"):
-        _mlx_config.cards([(PF0, {"A": None}), (PF1, {"a b": 1})])
+        cards([(PF0, {"A": None}), (PF1, {"a b": 1})])
 
 
 @pytest.mark.parametrize(
@@ -146,9 +150,11 @@ def test_all_that_cannot_be_wanted_is_told() -> None:
     [
         # What differs from the next start is written, whatever the card runs with.
         ({"SRIOV_EN": 1, "NUM_OF_VFS": 16}, ()),
-        ({"SRIOV_EN": 1, "NUM_OF_VFS": 8}, (("NUM_OF_VFS",),)),
-        ({"LINK_TYPE_P1": "ETH", "NUM_OF_VFS": 8}, (("LINK_TYPE_P1", "NUM_OF_VFS"),)),
-        ({"PF_NUM_OF_VF_VALID": 1, "NUM_OF_VFS": 8}, (("PF_NUM_OF_VF_VALID", "NUM_OF_VFS"),)),
+        ({"SRIOV_EN": 1, "NUM_OF_VFS": 32}, (("NUM_OF_VFS",),)),
+        ({"LINK_TYPE_P1": "ETH", "NUM_OF_VFS": 32}, (("LINK_TYPE_P1", "NUM_OF_VFS"),)),
+        ({"PF_NUM_OF_VF_VALID": 1, "NUM_OF_VFS": 32}, (("PF_NUM_OF_VF_VALID", "NUM_OF_VFS"),)),
+        # More than is wanted suffices.
+        ({"SRIOV_EN": 1, "NUM_OF_VFS": 8}, ()),
         ({"SRIOV_EN": 0}, (("SRIOV_EN",),)),
         ({}, ()),
     ],
@@ -165,7 +171,7 @@ def test_a_value_that_is_not_told_is_written() -> None:
 
 def test_hidden_parameters_come_after_the_switches() -> None:
     hidden = state({"PF_NUM_OF_VF": UNSUPPORTED})
-    wanted = {"NUM_OF_VFS": 4, "PF_NUM_OF_VF": 12, "PF_NUM_OF_VF_VALID": 1, "SRIOV_EN": 1}
+    wanted = {"NUM_OF_VFS": 24, "PF_NUM_OF_VF": 12, "PF_NUM_OF_VF_VALID": 1, "SRIOV_EN": 1}
     assert steps(wanted, hidden) == (("PF_NUM_OF_VF_VALID",), ("NUM_OF_VFS", "PF_NUM_OF_VF"))
 
 
@@ -212,7 +218,7 @@ def test_what_can_be(wanted: dict[str, t.Any], state: State) -> None:
 
 def test_planned_settings_are_as_the_tool_would_show_them() -> None:
     wanted = {"SRIOV_EN": 0, "NUM_OF_VFS": 4, "LINK_TYPE_P1": "ETH", "PF_NUM_OF_VF": 3}
-    card = Card((PF0,), {**wanted, "PF_NUM_OF_VF_VALID": 1})
+    card = Card((PF0,), {**wanted, "PF_NUM_OF_VF_VALID": 1}, lower=True)
     change = _mlx_config.plan(card, state({"PF_NUM_OF_VF": UNSUPPORTED}))
     planned = _mlx_config.described(card, _mlx_config.planned_settings(change))
     assert {name: columns["next"] for name, columns in planned.items()} == {
@@ -224,3 +230,55 @@ def test_planned_settings_are_as_the_tool_would_show_them() -> None:
     }
     assert planned["NUM_OF_VFS"] == {"default": 0, "current": 8, "next": 4}
     assert change.state.settings["NUM_OF_VFS"].next == 16
+
+
+def test_what_a_card_offers() -> None:
+    offered = {
+        "NUM_OF_VFS": Setting(0, 0, 16),
+        "PF_NUM_OF_VF": Setting(0, 0, 4),
+        "PF_NUM_OF_VF_VALID": Setting(False, False, False),
+    }
+    assert _mlx_config.offered(offered) == 16
+    assert _mlx_config.offered({**offered, "SRIOV_EN": Setting(True, True, False)}) == 0
+    assert _mlx_config.offered({**offered, "PF_NUM_OF_VF_VALID": Setting(0, 0, True)}) == 4
+    assert _mlx_config.offered({"SRIOV_EN": Setting(True, True, True)}) is None
+
+
+def test_a_number_is_lowered_only_where_that_is_allowed() -> None:
+    wish = {"NUM_OF_VFS": 8, "SRIOV_EN": 1}
+    assert _mlx_config.plan(Card((PF0,), wish), state()).steps == ()
+    assert _mlx_config.plan(Card((PF0,), wish, lower=True), state()).steps == (("NUM_OF_VFS",),)
+
+
+NAMES = [Device(PF0, {"A": 1}, ("ens1f0", "04:70:00:00:00:10")), Device(PF1, {"A": 2}, ("ens1f1",))]
+
+
+def test_settings_of_single_cards_go_before_all_others() -> None:
+    other = Device(OTHER, {"A": 1, "B": 1}, ("ens2f0",))
+    assert _mlx_config.cards(
+        [*NAMES, other],
+        settings={"B": 2, "C": 3},
+        card_settings={"04:70:00:00:00:10 ": {"A": 5}, "ENS1F1": {"B": "x"}, PF0: {"D": 6}},
+        lower_numvfs=["0000:3b:01.3"],
+    ) == [
+        Card((PF0, PF1), {"A": 5, "B": "X", "C": 3, "D": 6}),
+        Card((OTHER,), {"A": 1, "B": 2, "C": 3}, lower=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"card_settings": {"ens9": {}}}, "card_settings names ens9, which is no port .*ens1f0"),
+        ({"lower_numvfs": ["ens9"]}, "lower_numvfs names ens9, which is no port of a card here"),
+        ({"card_settings": {"ens1f0": 5}}, "card_settings: ens1f0 is 5, not values by name"),
+        ({"card_settings": {"ens1f0": {"A": []}}}, r"ens1f0: A cannot be \[\]"),
+        (
+            {"card_settings": {"ens1f0": {"A": 1}, "ens1f1": {"A": 2}}},
+            "ens1f1: A is to be both 1 and 2",
+        ),
+    ],
+)
+def test_cards_that_are_named_wrongly(options: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(SriovError, match=message):
+        _mlx_config.cards(NAMES, **options)

@@ -50,6 +50,8 @@ WANTED = Preparation(
     kernel_arguments=["iommu=pt"],
     mlx_firmware=True,
     mlx_settings={},
+    mlx_card_settings={},
+    mlx_lower_numvfs=[],
     mlx_largest_numvfs=False,
     mlx_reset=False,
     kernel_modules=["vfio-pci"],
@@ -90,9 +92,10 @@ def prepare(host: Hypervisor, wanted: Preparation) -> Run:
         return do(
             "mlx_firmware",
             mlx_config,
-            devices=[
-                {**card, "settings": {**card["settings"], **wanted.mlx_settings}} for card in cards
-            ],
+            devices=cards,
+            settings=wanted.mlx_settings,
+            card_settings=wanted.mlx_card_settings,
+            lower_numvfs=wanted.mlx_lower_numvfs,
             tool="auto",
             largest_numvfs=wanted.mlx_largest_numvfs,
             reset=wanted.mlx_reset,
@@ -338,6 +341,26 @@ def test_a_card_that_needs_a_power_cycle_blocks(host: Hypervisor) -> None:
     plan = _plan.prepare(host, WITH_CARD)
     assert (plan.state, plan.restart) == ("blocked", "power cycle")
     assert "Switch the host off and on" in plan.blockers[0].message
+
+
+def test_firmware_is_lowered_where_that_is_asked_for(host: Hypervisor) -> None:
+    host.add_card()
+    host.firmware.columns["SRIOV_EN"][2] = "True(1)"
+    host.firmware.columns["NUM_OF_VFS"][2] = "64"
+    prepared(host, WITH_CARD._replace(numvfs={"p0": 7}))
+    assert host.firmware.columns["NUM_OF_VFS"] == ["0", "64", "64"], "64 suffice"
+
+    lower = WITH_CARD._replace(mlx_lower_numvfs=["p0"])
+    plan = _plan.prepare(host, lower)
+    assert plan.state == "blocked"
+    assert f"would offer 5, but {CARD} has 7 VFs" in plan.blockers[0].message
+    assert prepare(host, lower).stopped_by == "mlx_firmware"
+
+    prepared(host, WITH_CARD)
+    plan = _plan.prepare(host, lower)
+    assert (plan.restart, plan.blockers) == ("reboot", [])
+    assert plan.steps[0] == Step("mlx_firmware", CARD, "NUM_OF_VFS=5")
+    assert prepare(host, lower).steps == plan.steps
 
 
 def test_a_firmware_reset_is_told(host: Hypervisor) -> None:

@@ -151,7 +151,13 @@ def test_firmware_settings() -> None:
         "c": FACTS,
     }
     assert _preflight.firmware_settings(wanted, found) == {
-        "mlx_firmware": [{"address": PF, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16}}]
+        "mlx_firmware": [
+            {
+                "address": PF,
+                "names": ["a", "ens1f0", MAC],
+                "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16},
+            }
+        ]
     }
     assert _preflight.firmware_settings([], {}) == {"mlx_firmware": []}
 

@@ -4,15 +4,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _mlx_config
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _ledger,
+    _mlx_config,
+    _numvfs,
+    _pci,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
 from ansible_collections.mergetb.sriov.plugins.modules import mlx_config
-from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
+    DEVICES,
+    Machine,
+    ledger_entry,
+)
 from ansible_collections.mergetb.sriov.tests.unit.firmware import Firmware
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
@@ -84,6 +94,146 @@ def test_the_management_nic_is_not_reset(host: Hypervisor, run: Runner) -> None:
         assert "was not reset, since p1 carries a default route; reboot" in answer["warnings"][-1]
         assert answer["reboot_required"]
     assert not any("reset" in call for call in host.firmware.calls)
+
+
+def test_a_number_that_suffices_is_left_alone(host: Hypervisor, run: Runner) -> None:
+    """The other port's 32 VFs were lost at the next start, where the model wanted 8 of this one."""
+    host.firmware.columns["SRIOV_EN"] = ["False(0)", "True(1)", "True(1)"]
+    host.firmware.columns["NUM_OF_VFS"] = ["0", "64", "64"]
+    host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "32")
+    wish = [{"address": PF0, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 8}}]
+
+    done = run(devices=wish)
+
+    assert host.firmware.columns["NUM_OF_VFS"] == ["0", "64", "64"]
+    assert (done["changed"], done["reboot_required"]) == (False, False)
+
+
+LOWERED = [{"address": PF0, "settings": {"NUM_OF_VFS": 8}, "names": ["ens1f0"]}]
+
+
+def more_vfs(host: Hypervisor) -> None:
+    host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "32")
+
+
+def more_vfs_at_boot(host: Hypervisor) -> None:
+    pf = _pci.PF(PF1, "p1", f"04:70:00:00:00:{PF1[-1]:0>2}", "mlx5_core", 0, 64, False, ())
+    host.put(_numvfs.UDEV_RULES, _numvfs.udev_rules("", [_numvfs.Change(pf, 9, ())]))
+
+
+def a_claim(host: Hypervisor) -> None:
+    entry = ledger_entry(pf_mac="04:70:00:00:00:01", pf_address=PF1, vf=8)
+    _ledger.write(host, {"one.hello.demo": [entry]})
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (more_vfs, f"{PF1} has 32 VFs"),
+        (more_vfs_at_boot, f"{PF1} gets 9 VFs at every boot"),
+        (a_claim, f"materialization one.hello.demo holds VF 8 of {PF1} for alpha.eth1"),
+    ],
+)
+def test_a_number_is_lowered_by_name_and_not_where_more_vfs_are_had(
+    host: Hypervisor, run: Runner, state: t.Callable[[Hypervisor], None], reason: str
+) -> None:
+    host.firmware.columns["SRIOV_EN"] = ["False(0)", "True(1)", "True(1)"]
+    host.firmware.columns["NUM_OF_VFS"] = ["0", "64", "64"]
+    state(host)
+    for check_mode in (True, False):
+        answer = run(devices=LOWERED, lower_numvfs=["ens1f0"], check_mode=check_mode)
+        assert reason in answer["msg"]
+        assert "offers 64 VFs a PF and would offer 8" in answer["msg"]
+    off = [{"address": PF0, "settings": {"SRIOV_EN": False}}]
+    assert reason in run(devices=off)["msg"], "that is the lowest"
+    assert host.firmware.calls == []
+
+    host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "8")
+    host.put(_numvfs.UDEV_RULES, "")
+    _ledger.write(host, {})
+    assert not run(devices=LOWERED)["changed"]
+    done = run(devices=LOWERED, lower_numvfs=["ens1f0"])
+    assert done["steps"] == {PF0: ["NUM_OF_VFS=8"]}
+    assert done["reboot_required"]
+    assert not run(devices=LOWERED, lower_numvfs=["ens1f0"])["changed"]
+
+
+def test_own_numbers_of_ports_do_not_lower_by_the_way(host: Hypervisor, run: Runner) -> None:
+    host.firmware.columns["SRIOV_EN"] = ["False(0)", "True(1)", "True(1)"]
+    host.firmware.columns["NUM_OF_VFS"] = ["0", "64", "64"]
+    host.firmware.columns["PF_NUM_OF_VF_VALID"] = ["False(0)"] * 3
+    settings = {"PF_NUM_OF_VF_VALID": True, "PF_NUM_OF_VF": 4}
+    answer = run(devices=[{"address": PF0, "settings": settings}])
+    assert "would offer 4; if that is meant, name the card in lower_numvfs" in answer["msg"]
+    assert host.firmware.calls == []
+
+
+def test_settings_differ_from_card_to_card(host: Hypervisor, run: Runner) -> None:
+    host.firmware.columns["LINK_TYPE_P1"] = ["ETH(2)"] * 3
+    devices = [{**WISH[0], "names": ["ens1f0"]}, {**WISH[0], "address": PF1}]
+    done = run(
+        devices=devices,
+        settings={"LINK_TYPE_P1": 2},
+        card_settings={"ens1f0": {"LINK_TYPE_P1": 1, "NUM_OF_VFS": 64}},
+    )
+    assert done["steps"] == {PF0: ["SRIOV_EN=1 NUM_OF_VFS=64 LINK_TYPE_P1=1"]}
+
+
+def storage(host: Hypervisor) -> None:
+    host.put("/sys/class/iscsi_connection/connection1:0/address", "10.0.0.9")
+    host.routes = [{"dst": "10.0.0.9", "dev": "p1"}]
+
+
+def in_a_bond(host: Hypervisor) -> None:
+    host.put("/sys/class/net/p1/upper_bond0", "")
+
+
+def with_a_guest(host: Hypervisor) -> None:
+    group = host.link(f"{DEVICES}/{PF1}/iommu_group")
+    host.bind(PF1, "vfio-pci")
+    host._unbind("", PF1)
+    host.bind(PF1, "vfio-pci")
+    host.add_process(77, "qemu", f"/dev/vfio/{group}")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (storage, "the iSCSI connection1:0 to 10.0.0.9 comes through p1"),
+        (in_a_bond, "p1 is part of bond0"),
+        (with_a_guest, f"{PF1}: process 77 (qemu) has /dev/vfio/"),
+    ],
+)
+def test_a_card_that_the_host_or_a_guest_needs_is_not_reset(
+    host: Hypervisor, run: Runner, state: t.Callable[[Hypervisor], None], reason: str
+) -> None:
+    state(host)
+    for check_mode in (True, False):
+        answer = run(check_mode=check_mode, devices=WISH, reset=True)
+        assert "was not reset, since" in answer["warnings"][-1]
+        assert reason in answer["warnings"][-1]
+        assert answer["reboot_required"]
+    assert not any("reset" in call for call in host.firmware.calls)
+
+
+def test_the_lock_is_held_until_the_reset_is_over(
+    host: Hypervisor, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another run could make VFs between the look and the reset."""
+    held = []
+    reset = host.firmware.start
+
+    def start() -> None:
+        with open(host.path(_ledger._LOCK)) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(True)
+        reset()
+
+    monkeypatch.setattr(host.firmware, "start", start)
+    assert not run(devices=WISH, reset=True)["reboot_required"]
+    assert held == [True]
 
 
 def test_a_card_with_vfs_is_not_reset(host: Hypervisor, run: Runner) -> None:

@@ -79,10 +79,11 @@ def test_a_count_of_the_operator_goes_before_the_models(run: Runner) -> None:
 def test_the_firmware_that_another_role_sets(machine: BootMachine, run: Runner) -> None:
     assert run(pfs=PFS)["firmware"] == {"mlx_firmware": []}
     machine.put(f"/sys/bus/pci/devices/{PF}/vendor", "0x15b3")
-    settings = {"SRIOV_EN": True, "NUM_OF_VFS": 16}
+    names = ["p0", "ens1f0", MAC]
+    device = {"address": PF, "names": names, "settings": {"SRIOV_EN": True, "NUM_OF_VFS": 16}}
     for firmware, severity in ((True, "warning"), (False, "error")):
         seen = run(pfs=PFS, firmware=firmware)
-        assert seen["firmware"] == {"mlx_firmware": [{"address": PF, "settings": settings}]}
+        assert seen["firmware"] == {"mlx_firmware": [device]}
         assert [problem["severity"] for problem in seen["problems"]] == [severity]
 
 
