@@ -113,7 +113,6 @@ steps:
   sample: {"0000:3b:00.0": ["sriov_drivers_autoprobe 0", "sriov_numvfs 16"]}
 """
 
-import contextlib
 import functools
 import typing as t
 
@@ -138,7 +137,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wanted = [_numvfs.Wanted(**item) for item in params["pfs"]]
-    with contextlib.nullcontext() if check_mode else _ledger.locked(host):
+    with _ledger.exclusive(host, check_mode=check_mode):
         plan = _numvfs.plan_host(host, wanted, at_boot=params["at_boot"])
         used = _numvfs.in_use(host, plan)
         if not params["force"]:
