@@ -57,7 +57,7 @@ class Namespace:
         """What runs *command* in it."""
         pid = self._keeper.pid
         processes = f"--pid=/proc/{pid}/ns/pid_for_children"
-        return ["nsenter", f"--target={pid}", "--net", "--mount", processes, *command]
+        return ["nsenter", f"--target={pid}", "--root", "--net", "--mount", processes, *command]
 
     def run(
         self, *command: str, check: bool = True, text: str = ""
