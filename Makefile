@@ -52,7 +52,8 @@ lint: setup
 	tests/tools/check_portable.sh
 
 unit: setup
-	tests/tools/debian_packages.sh iproute2 systemd libvirt-clients libxml2-utils openssh-client openvswitch-switch qemu-system-x86 qemu-utils
+	tests/tools/debian_packages.sh iproute2 systemd udev libvirt-clients libxml2-utils openssh-client openvswitch-switch \
+		qemu-system-x86 qemu-utils
 	.venv-lowest/bin/pytest --numprocesses auto
 	.venv/bin/pytest --numprocesses auto
 

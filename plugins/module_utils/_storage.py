@@ -106,11 +106,20 @@ def _iscsi(host: Host) -> t.Iterator[_Need]:
     base = "/sys/class/iscsi_connection"
     for name in host.names(base):
         # The address of the portal now, or the one that the session began with.
-        portal = host.read(f"{base}/{name}/address") or host.read(
-            f"{base}/{name}/persistent_address"
+        now, first, local = (
+            _shown(host, f"{base}/{name}/{file}")
+            for file in ("address", "persistent_address", "local_ipaddr")
         )
-        own = _ips(host.read(f"{base}/{name}/local_ipaddr") or "")
-        yield _Need(f"the iSCSI {name} to {portal}", _ips(portal or ""), own)
+        portal = now or first
+        yield _Need(f"the iSCSI {name} to {portal}", _ips(portal or ""), _ips(local or ""))
+
+
+def _shown(host: Host, path: str) -> str | None:
+    """The text of *path*; `None` where it has none, as that of a connection that is lost."""
+    try:
+        return host.read(path)
+    except OSError:
+        return None
 
 
 def _nvme(host: Host) -> t.Iterator[_Need]:

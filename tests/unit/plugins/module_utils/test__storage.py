@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -140,6 +141,15 @@ def test_all_ways_count(host: BootMachine) -> None:
     nvme(host, "traddr=fe80::9%eth9,trsvcid=4420,host_iface=p0")
     iscsi(host, address="10.0.0.8", local_ipaddr="")
     assert set(_storage.devices(host)[0]) == {PF, "0000:01:00.0"}
+
+
+def test_a_connection_that_is_lost_for_now(host: BootMachine) -> None:
+    """The kernel answers ENOTCONN for its addresses, and goes on trying to come back."""
+    iscsi(host, address="", local_ipaddr="", persistent_address=SERVER)
+    for name in ("address", "local_ipaddr"):
+        path = f"/sys/class/iscsi_connection/connection1:0/{name}"
+        host.faults["read", path] = errno.ENOTCONN
+    assert list(_storage.devices(host)[0]) == [PF]
 
 
 def test_a_vf_belongs_to_its_pf(host: BootMachine) -> None:
