@@ -13,6 +13,7 @@ function, so the result is read back.
 from __future__ import annotations
 
 import collections
+import errno
 import os
 import typing as t
 
@@ -25,6 +26,8 @@ if t.TYPE_CHECKING:
 _DRIVERS = "/sys/bus/pci/drivers"
 _PROBE = "/sys/bus/pci/drivers_probe"
 _BIND_SECONDS = 30
+# Where one function takes all of that time, the others of the run are not waited for as long.
+_NEXT_SECONDS = 5
 
 # VFIO gives a group to a process only while none of its members has a driver that could use the
 # group's memory access; these have none of their own (drivers/vfio/vfio_main.c, vfio.rst).
@@ -168,35 +171,55 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
 def apply(host: Host, changes: t.Iterable[Change]) -> None:
     """Make *changes* and read each back; raises `SriovError` at the first that fails."""
     for item in changes:
-        _make(host, item)
+        _make(host, item, _BIND_SECONDS)
 
 
 def attempt(host: Host, changes: t.Iterable[Change]) -> dict[str, str]:
     """Make *changes* and read each back; returns why some failed, by address."""
     failed = {}
+    seconds = _BIND_SECONDS
     for item in changes:
         try:
-            _make(host, item)
-        except SriovError as error:
+            _make(host, item, seconds)
+        except (SriovError, OSError) as error:
             failed[item.address] = str(error)
+            if isinstance(error.__cause__, TimeoutError):
+                seconds = min(_BIND_SECONDS, _NEXT_SECONDS)
     return failed
 
 
-def _make(host: Host, item: Change) -> None:
+def _make(host: Host, item: Change, seconds: float) -> None:
     base = f"{_pci.DEVICES}/{item.address}"
+    group = host.link(f"{base}/iommu_group")
+    users = _usage.openers(host, _pci.Device(item.address, item.before, None, group, None))
     try:
         if item.override != item.after:
-            host.write(f"{base}/driver_override", f"{item.after or ''}\n")
+            host.write(f"{base}/driver_override", f"{item.after or ''}\n", seconds=seconds)
         if item.before not in (None, item.after):
-            host.write(f"{base}/driver/unbind", item.address)
+            host.write(f"{base}/driver/unbind", item.address, seconds=seconds)
         if item.after not in (None, item.before):
-            host.write(_PROBE, item.address)
+            host.write(_PROBE, item.address, seconds=seconds)
     except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            raise SriovError(_waiting(item, seconds, users())) from error
         raise SriovError(
             f"{item.address}: driver {item.after or 'none'} could not be set: "
             f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
         ) from error
     _verify(host, item)
+
+
+def _waiting(item: Change, seconds: float, users: t.Sequence[str]) -> str:
+    """Why the kernel did not take *item*, which *users* may keep it from."""
+    cause = (
+        f"{'; '.join(users)}: end that use"
+        if users
+        else "no process has it open here; the kernel's log tells what it waits for"
+    )
+    return (
+        f"{item.address}: driver {item.after or 'none'} was not set within {seconds} s, and "
+        f"the kernel goes on trying: {cause}, and run this again"
+    )
 
 
 def _verify(host: Host, item: Change) -> None:

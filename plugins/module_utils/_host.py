@@ -10,10 +10,15 @@ code therefore runs on a real host, on a fabricated tree in a test, and in a boo
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
+import pickle
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -25,6 +30,16 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import Rtnetlink
 
 _POLL_SECONDS = 0.02
+_WRITE_SECONDS = 60
+_READ_SECONDS = 30
+# A driver may need some milliseconds for each attribute of each VF.
+_NETLINK_SECONDS = 120
+
+# The kernel takes the lock of the device to show these, and has it while a driver comes or goes
+# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c).
+_SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs")
+
+_LENGTH = struct.Struct("=Q")
 
 
 class Completed(t.NamedTuple):
@@ -45,15 +60,15 @@ class Host:
     def __init__(self, root: str = "/", *, netlink: Rtnetlink | None = None) -> None:
         self.root = root
         self._netlink = netlink
+        self._helper: _Helper | None = None
 
     @property
     def netlink(self) -> Rtnetlink:
-        """The route netlink socket of the machine, opened at first use."""
-        if self._netlink is None:
-            from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import Rtnetlink
+        """The route netlink socket of the machine, opened at first use.
 
-            self._netlink = Rtnetlink()
-        return self._netlink
+        Its methods raise `SriovError` where the kernel does not answer in time.
+        """
+        return self._netlink or t.cast("Rtnetlink", _BoundedNetlink(self))
 
     def path(self, path: str) -> str:
         """Where *path* of the machine is for this process."""
@@ -63,11 +78,20 @@ class Host:
         return os.path.lexists(self.path(path))
 
     def read_bytes(self, path: str) -> bytes | None:
+        """The content of *path*; raises `SriovError` where the kernel does not come to show it."""
         try:
-            with open(self.path(path), "rb") as file:
-                return file.read()
+            if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
+                return _read(self.path(path))
+            return self._helper_call(_READ_SECONDS, path, _read, self.path(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except TimeoutError as error:
+            raise SriovError(
+                f"{path} could not be read within {_READ_SECONDS} s: the kernel has the device "
+                "locked for a process that binds or unbinds a driver, or makes or destroys VFs, "
+                "and does not come to its end. A guest that has such a VF open is the usual cause: "
+                "the kernel's log names it ('blocked until device is released')"
+            ) from error
 
     def read(self, path: str) -> str | None:
         """The text of *path* without white space at its ends."""
@@ -95,47 +119,27 @@ class Host:
         target = self.target(path)
         return None if target is None else os.path.basename(target)
 
-    def write(self, path: str, value: str) -> None:
-        """Write *value* to an existing file in one write, as sysfs attributes want it."""
-        descriptor = os.open(self.path(path), os.O_WRONLY)
-        try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
+    def write(self, path: str, value: str, *, seconds: float = _WRITE_SECONDS) -> None:
+        """Write *value* to an existing file in one write, as sysfs attributes want it.
 
-    def write_within(self, path: str, value: str, *, seconds: float) -> None:
-        """Like `write`, in a child process that is left behind when it takes longer than *seconds*.
-
-        A driver can block for ever in a sysfs write (i40e did in `sriov_numvfs`), and a blocked
-        write can not be interrupted, only abandoned.
+        Raises `TimeoutError` where that takes longer than *seconds*. The write then goes on in the
+        kernel: it cannot be taken back, and ends when what it waits for does.
         """
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                # An abandoned child must not keep the module's output open.
-                nowhere = os.open(os.devnull, os.O_RDWR)
-                for descriptor in (0, 1, 2):
-                    os.dup2(nowhere, descriptor)
-                self.write(path, value)
-                status = 0
-            except OSError as error:
-                status = error.errno or errno.EIO
-            finally:
-                os._exit(status)
-        statuses: list[int] = []
+        self._helper_call(seconds, path, _write, self.path(path), value)
 
-        def ended() -> bool:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                statuses.append(os.waitstatus_to_exitcode(status))
-            return bool(statuses)
-
-        if not self.wait_for(ended, seconds=seconds):
-            os.kill(child, signal.SIGKILL)
-            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
-        if statuses[0]:
-            raise OSError(statuses[0], os.strerror(statuses[0]), path)
+    def _helper_call(
+        self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> t.Any:
+        if self._helper is None:
+            self._helper = _Helper()
+        try:
+            return self._helper.call(seconds, function, *arguments)
+        except TimeoutError as error:
+            self._helper = None
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from error
+        except OSError as error:
+            error.filename = path
+            raise
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Put *content* into the file *path* atomically, making missing directories.
@@ -212,6 +216,133 @@ class Host:
                 return False
             time.sleep(every)
         return True
+
+
+class _BoundedNetlink:
+    """`Rtnetlink`, whose requests the kernel may keep as long as a driver hangs."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> t.Callable[..., t.Any]:
+        def ask(*arguments: t.Any) -> t.Any:
+            try:
+                return self._host._helper_call(
+                    _NETLINK_SECONDS, "netlink", _ask_netlink, name, *arguments
+                )
+            except TimeoutError as error:
+                raise SriovError(
+                    f"the kernel did not answer a netlink request ({name}) within "
+                    f"{_NETLINK_SECONDS} s: the driver of a network interface hangs; see the "
+                    "kernel's log, and restart the host"
+                ) from error
+
+        return ask
+
+
+class _Helper:
+    """A child process that does what can block for ever, so that this process can give it up.
+
+    What the kernel blocks can often not even be killed, and would keep a thread's process with it.
+    One child serves for all that comes, so that a call costs some 50 microseconds and no fork.
+    """
+
+    def __init__(self) -> None:
+        self._socket, other = socket.socketpair()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                _serve(other.detach())
+            finally:
+                os._exit(1)
+        other.close()
+
+    def call(self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
+        """What *function* answers or raises; raises `TimeoutError` after *seconds*.
+
+        The child is then lost, and this object with it.
+        """
+        self._socket.settimeout(max(seconds, 0.001))
+        try:
+            _send(self._socket, (function, arguments))
+            answer, error = _receive(self._socket)
+        except socket.timeout as error:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
+            os.kill(self._child, signal.SIGKILL)
+            raise TimeoutError from error
+        if error is not None:
+            raise error
+        return answer
+
+    def __del__(self) -> None:
+        self._socket.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._child, os.WNOHANG)
+
+
+def _serve(channel: int) -> None:
+    """Answer all calls that come through the descriptor *channel*."""
+    # A child that hangs must keep neither the output of its parent nor a lock that it holds.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != channel:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    with socket.socket(fileno=channel) as connection:
+        while True:
+            try:
+                function, arguments = _receive(connection)
+            except EOFError:  # The parent has ended.
+                os._exit(0)
+            try:
+                _send(connection, (function(*arguments), None))
+            except Exception as error:
+                _send(connection, (None, error))
+
+
+def _send(connection: socket.socket, message: object) -> None:
+    data = pickle.dumps(message)
+    connection.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def _receive(connection: socket.socket) -> t.Any:
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    return pickle.loads(_exactly(connection, length))
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = connection.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@functools.cache
+def _own_netlink() -> Rtnetlink:
+    from ansible_collections.mergetb.sriov.plugins.module_utils import _netlink
+
+    return _netlink.Rtnetlink()
+
+
+def _ask_netlink(name: str, *arguments: t.Any) -> t.Any:
+    return getattr(_own_netlink(), name)(*arguments)
 
 
 def _command_path() -> str:

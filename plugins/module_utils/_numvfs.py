@@ -266,7 +266,7 @@ def apply(host: Host, change: Change, used: t.Sequence[str] = ()) -> None:
             if attribute == "link":
                 _set_up(host, change.pf)
             elif attribute == "sriov_numvfs":
-                host.write_within(path, value, seconds=_WRITE_SECONDS)
+                host.write(path, value, seconds=_WRITE_SECONDS)
                 _await_vfs(host, change.pf, int(value))
             else:
                 host.write(path, value)

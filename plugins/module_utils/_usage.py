@@ -217,3 +217,18 @@ def _guest(command_line: bytes) -> str:
         return ""
     value = words[words.index("-name") + 1].split(",")[0]
     return f", guest {value[len('guest=') :] if value.startswith('guest=') else value}"
+
+
+def openers(host: Host, device: _pci.Device) -> t.Callable[[], list[str]]:
+    """What tells who has *device* open, also once the kernel has removed the names of its files.
+
+    It does so when the driver is to let go, before it waits for the last user.
+    """
+    paths = _vfio_paths(host, device) if device.driver else []
+    names = {name: path for path in paths for name in (path, f"{path} (deleted)")}
+
+    def look() -> list[str]:
+        opened = _open_files(host, names) if names else ()
+        return [f"{item.process} has {names[item.path]} open" for item in opened]
+
+    return look

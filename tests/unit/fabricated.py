@@ -14,6 +14,7 @@ the effect that it has in the kernel. `Machine.log` records every write, also th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -26,6 +27,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import READY, Entry
 from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
     Link,
+    NoVfAttributesError,
     Refusal,
     VfRequest,
     VfState,
@@ -65,7 +67,8 @@ class Netlink:
     """Stands in for `_netlink.Rtnetlink`, with a driver whose manners a test can set.
 
     *refuse* is asked for each attribute of a request (VF, name, value) and answers an errno, or 0
-    to accept it; *keep* answers which value the driver then has.
+    to accept it; *keep* answers which value the driver then has. *without_attributes* names the
+    interfaces whose drivers keep no attributes for VFs (no VST).
     """
 
     def __init__(self, log: list[Event]) -> None:
@@ -74,6 +77,7 @@ class Netlink:
         self.ips: dict[int, list[str]] = {}
         self.refuse: t.Callable[[int, str, t.Any], int] = lambda vf, name, value: 0
         self.keep: t.Callable[[int, str, t.Any], t.Any] = lambda vf, name, value: value
+        self.without_attributes: set[str] = set()
         self._log = log
 
     def links(self) -> list[Link]:
@@ -84,6 +88,9 @@ class Netlink:
 
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         self._log.append(Event("vf_states", str(ifindex)))
+        for name in self.without_attributes:
+            if self.interfaces[name].index == ifindex:
+                raise NoVfAttributesError("its driver keeps no attributes for VFs (no VST)")
         return dict(self.vfs.get(ifindex, {}))
 
     def set_up(self, ifindex: int) -> None:
@@ -122,6 +129,8 @@ class Machine(Host):
     `faults` holds the errno of an access that fails, by action (`read`, `write`) and path;
     `unprobed` the functions that no driver takes although it is asked to; `iommu` tells whether
     functions get an IOMMU group, and `vfio_cdev` whether VFIO makes a character device for each.
+    `between` is called for each VF that is made or destroyed, when the kernel does not count it
+    yet, or still does.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -131,6 +140,7 @@ class Machine(Host):
         self.unprobed: set[str] = set()
         self.iommu = True
         self.vfio_cdev = False
+        self.between: t.Callable[[], object] = lambda: None
         self._pf_interfaces: dict[str, str] = {}
         self._vf_addresses: dict[str, t.Sequence[str]] = {}
         self._indexes = iter(range(2, 1 << 16))
@@ -301,11 +311,11 @@ class Machine(Host):
         self._fail("read", path)
         return super().read_bytes(path)
 
-    def write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str, *, seconds: float = 60) -> None:
         self.log.append(Event("write", path, value))
         self._fail("write", path)
         if stat.S_ISFIFO(os.stat(self.path(path)).st_mode):
-            super().write(path, value)  # This blocks, as a driver can.
+            super().write(path, value, seconds=seconds)  # This blocks, as a driver can.
             return
         effects = {
             "sriov_numvfs": self._set_numvfs,
@@ -315,8 +325,13 @@ class Machine(Host):
         }
         effects.get(os.path.basename(path), self.put)(path, value)
 
-    def write_within(self, path: str, value: str, *, seconds: float) -> None:
-        self.write(path, value)  # In this process, which has the machine in its memory.
+    def _helper_call(
+        self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> t.Any:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISFIFO(os.stat(self.path(path)).st_mode):
+                return super()._helper_call(seconds, path, function, *arguments)
+        return function(*arguments)
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         self.log.append(Event("replace", path, content))
@@ -346,17 +361,20 @@ class Machine(Host):
             if name.startswith("virtfn"):
                 self._remove_function(self.link(f"{base}/{name}") or "")
                 os.unlink(self.path(f"{base}/{name}"))
-        self.put(path, value)
+                self.between()
         addresses = self._vf_addresses[pf][:count]
-        if pf in self._pf_interfaces:
-            index = self.netlink.interfaces[self._pf_interfaces[pf]].index
-            self.netlink.vfs[index] = dict.fromkeys(range(count), NEW_VF)
         for vf, address in enumerate(addresses):
             self.add_function(address, device="0x10ca")
             self._link(f"{DEVICES}/{address}/physfn", base)
             self._link(f"{base}/virtfn{vf}", f"{DEVICES}/{address}")
             if self.read(f"{base}/sriov_drivers_autoprobe") == "1":
                 self.bind(address, _VF_DRIVERS[self.driver(pf) or ""])
+            self.between()
+        # The kernel counts the VFs last, and tells of attributes by that count.
+        self.put(path, value)
+        if pf in self._pf_interfaces:
+            index = self.netlink.interfaces[self._pf_interfaces[pf]].index
+            self.netlink.vfs[index] = dict.fromkeys(range(count), NEW_VF)
 
     def _set_override(self, path: str, value: str) -> None:
         self.put(path, value.strip() or "(null)")

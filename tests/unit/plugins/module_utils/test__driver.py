@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -192,6 +193,62 @@ def test_a_write_that_fails_names_function_driver_and_file(
     )
     assert name in str(caught.value)
     assert machine.driver(VFS[1]) is None
+
+
+def block(machine: Machine, path: str) -> None:
+    os.unlink(machine.path(path))
+    os.mkfifo(machine.path(path))
+
+
+def test_a_driver_that_waits_for_a_guest_is_not_waited_for_and_names_the_guest(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vfio-pci lets go when the last process has closed the VF, whose name is gone by then."""
+    monkeypatch.setattr(_driver, "_BIND_SECONDS", 0.1)
+    machine.vfio_cdev = True
+    machine.bind(VFS[0], "vfio-pci")
+    machine.bind(VFS[1], "igbvf")
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/devices/vfio{group} (deleted)")
+    block(machine, f"{DRIVERS}/vfio-pci/unbind")
+
+    failed = _driver.attempt(
+        machine, planned(machine, Wanted(VFS[0], None), Wanted(VFS[1], "pci-stub"))
+    )
+
+    assert failed == {
+        VFS[0]: f"{VFS[0]}: driver none was not set within 0.1 s, and the kernel goes on trying: "
+        f"process 7 (qemu) has /dev/vfio/devices/vfio{group} open: end that use, and run this again"
+    }
+    assert machine.driver(VFS[1]) == "pci-stub"
+
+
+@pytest.mark.parametrize("path", [f"{DEVICES}/{VFS[0]}/driver_override", PROBE])
+def test_no_write_for_a_driver_waits_for_ever(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(_driver, "_BIND_SECONDS", 0.1)
+    changes = planned(machine, Wanted(VFS[0], "vfio-pci"))
+    block(machine, path)
+
+    with pytest.raises(SriovError, match="not set within 0.1 s.*the kernel's log tells what it"):
+        _driver.apply(machine, changes)
+
+
+def test_many_that_block_do_not_take_the_time_of_all(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def write(path: str, value: str, *, seconds: float) -> None:
+        limits.append(seconds)
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out", path)
+
+    changes = planned(machine, *(Wanted(address, "vfio-pci") for address in VFS))
+    monkeypatch.setattr(machine, "write", write)
+
+    assert list(_driver.attempt(machine, changes)) == list(VFS)
+    assert limits == [30, 5, 5]
 
 
 def test_a_function_that_vanishes_is_an_error(machine: Machine) -> None:

@@ -9,11 +9,12 @@ import os
 import select
 import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _netlink
+from ansible_collections.mergetb.sriov.plugins.module_utils import _host, _ledger, _netlink
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed, Host
 
@@ -77,51 +78,168 @@ def test_write_is_one_write_to_a_file_that_exists(host: Host, tmp_path: Path) ->
     assert not (tmp_path / "none").exists()
 
 
-def test_write_within_writes(host: Host, tmp_path: Path) -> None:
-    (tmp_path / "sriov_numvfs").write_text("0")
-
-    host.write_within("/sriov_numvfs", "7", seconds=10)
-
-    assert (tmp_path / "sriov_numvfs").read_text() == "7"
-
-
-def test_write_within_tells_the_errno_and_the_path(host: Host) -> None:
+def test_a_write_tells_the_errno_and_the_path(host: Host) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        host.write_within("/none", "7", seconds=10)
+        host.write("/none", "7")
 
     assert caught.value.filename == "/none"
 
 
-def test_write_within_abandons_a_write_that_blocks(
+def fifo(tmp_path: Path, name: str = "unbind") -> str:
+    """A file whose writer waits for a reader, as a driver's for the guest that has the VF."""
+    os.mkfifo(tmp_path / name)
+    return f"/{name}"
+
+
+def test_a_write_that_blocks_is_given_up_and_the_next_one_is_not(
+    host: Host, tmp_path: Path
+) -> None:
+    path = fifo(tmp_path)
+    (tmp_path / "other").write_text("")
+
+    with pytest.raises(TimeoutError) as caught:
+        host.write(path, "7", seconds=0.1)
+    host.write("/other", "8", seconds=30)
+
+    assert (caught.value.errno, caught.value.filename) == (errno.ETIMEDOUT, path)
+    assert (tmp_path / "other").read_text() == "8"
+
+
+@pytest.mark.parametrize("name", ["driver_override", "sriov_numvfs"])
+def test_a_read_that_waits_for_the_lock_of_the_device_is_given_up(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(_host, "_READ_SECONDS", 0.1)
+    path = fifo(tmp_path, name)
+
+    with pytest.raises(SriovError, match=f"{path} could not be read within 0.1 s: .*open"):
+        host.read(path)
+
+
+def test_many_writes_and_locked_reads_take_one_child(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.mkfifo(tmp_path / "blocks")
-    reading, writing = os.pipe()
-    output = os.dup(1)
-    killed = []
-    # As in a kernel that does not let go of the child.
-    monkeypatch.setattr(os, "kill", lambda *arguments: killed.append(arguments))
-    os.dup2(writing, 1)
-    os.close(writing)
+    (tmp_path / "driver_override").write_text("")
+    fork, forks = os.fork, []
+
+    def count() -> int:
+        forks.append(1)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", count)
+
+    for number in range(254):
+        host.write("/driver_override", f"{number}\n")
+    assert host.read("/driver_override") == "253"
+
+    assert len(forks) == 1
+
+
+def test_the_child_ends_with_its_parent(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    host.write("/file", "1")
+    assert host._helper is not None
+    child = os.pidfd_open(host._helper._child)
     try:
-        with pytest.raises(TimeoutError) as caught:
-            host.write_within("/blocks", "7", seconds=0)
+        del host._helper
+        assert select.select([child], [], [], 30)[0]
     finally:
-        os.dup2(output, 1)
-        os.close(output)
-    monkeypatch.undo()
-    [(child, number)] = killed
+        os.close(child)
+
+
+# Holds the ledger's lock and a netlink socket, and ends while a write of its blocks.
+GIVING_UP = """
+import os, signal, sys, {library}._host as _host, {library}._ledger as _ledger
+host = _host.Host(sys.argv[1])
+host.netlink.links()
+kill = os.kill
+def spare(child, number):
+    # As the kernel does where a write cannot be interrupted.
+    print(child, number, flush=True)
+os.kill = spare
+with _ledger.locked(host):
     try:
-        assert caught.value.errno == errno.ETIMEDOUT
-        assert caught.value.filename == "/blocks"
-        assert number == signal.SIGKILL
-        # The child must not keep open what was the output of its parent.
-        assert select.select([reading], [], [], 10)[0]
-        assert os.read(reading, 1) == b""
+        host.write("/unbind", "7", seconds=0.1)
+    except TimeoutError:
+        print("given up", flush=True)
+"""
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["output", "lock"])
+def test_a_child_that_the_kernel_does_not_let_go_keeps_neither_lock_nor_output(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: bool
+) -> None:
+    fifo(tmp_path)
+    library = _ledger.__name__.rpartition(".")[0]
+    root = str(Path(_ledger.__file__).parents[5])
+    done = subprocess.run(
+        [sys.executable, "-c", GIVING_UP.format(library=library), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,  # The output ends only when nobody has it any more.
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    child = int(first.split()[0])
+    try:
+        assert first == f"{child} {int(signal.SIGKILL)}"
+        assert second == "given up"
+        state = Path(f"/proc/{child}/wchan").parent
+        assert state.exists(), "the child is still there"
+        open_files = {os.readlink(path) for path in (state / "fd").iterdir()}
+        assert not [path for path in open_files if "lock" in path]
+        if lock:
+            monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 0)
+            with _ledger.locked(host):
+                pass
     finally:
-        os.close(reading)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+
+
+def test_a_netlink_request_that_blocks_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a driver hangs with the lock that all network settings share."""
+    os.mkfifo(tmp_path / "rtnl")
+
+    class Hanging:
+        def links(self) -> list[object]:
+            return [open(tmp_path / "rtnl", "rb")]
+
+    monkeypatch.setattr(_netlink, "Rtnetlink", Hanging)
+    monkeypatch.setattr(_host, "_NETLINK_SECONDS", 0.1)
+
+    with pytest.raises(SriovError, match=r"netlink request \(links\) within 0.1 s: the driver of"):
+        Host().netlink.links()
+
+
+def test_netlink_answers_and_raises_as_without_a_child() -> None:
+    host = Host()
+
+    assert host.netlink.links() == _netlink.Rtnetlink().links()
+    lo = next(link.index for link in host.netlink.links() if link.name == "lo")
+    assert host.netlink.vf_states(lo) == {}
+    with pytest.raises(OSError, match="No such device") as caught:
+        host.netlink.vf_states(2**30)
+    assert caught.value.errno == errno.ENODEV
+
+
+@pytest.mark.parametrize(
+    "error", [_netlink.NoVfAttributesError("x"), SriovError("y"), OSError(errno.ENODEV, "z")]
+)
+def test_an_error_of_netlink_comes_through_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class Failing:
+        def links(self) -> list[object]:
+            raise error
+
+    monkeypatch.setattr(_netlink, "Rtnetlink", Failing)
+    with pytest.raises(type(error)) as caught:
+        Host().netlink.links()
+    assert caught.value.args == error.args
 
 
 def test_replace_makes_directories_and_a_file_with_its_mode(host: Host, tmp_path: Path) -> None:
@@ -211,14 +329,27 @@ def test_wait_for_ends_and_asks_at_least_once() -> None:
     assert asked
 
 
-def test_netlink_is_opened_once_and_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
-    monkeypatch.setattr(_netlink, "Rtnetlink", lambda: opened.append(1) or object())
-    host = Host()
-    assert not opened
+def test_netlink_is_opened_once_and_only_when_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
 
-    assert host.netlink is host.netlink
-    assert opened == [1]
+    class Counted:
+        def __init__(self) -> None:
+            with log.open("a") as file:
+                file.write("opened ")
+
+        def links(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(_netlink, "Rtnetlink", Counted)
+    host = Host(str(tmp_path))
+    host.write("/log", "")
+    assert log.read_text() == ""
+
+    assert host.netlink.links() == host.netlink.links() == []
+    assert log.read_text() == "opened "
 
 
 def test_has_command_finds_what_run_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
