@@ -23,6 +23,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import (
     _usage,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import NoVfAttributesError
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils import _mstconfig_output
@@ -199,11 +200,13 @@ def _read_pf(host: Host, pf: _pci.PF, ifindex: int | None) -> _Pf:
     if ifindex is not None:
         try:
             states = host.netlink.vf_states(ifindex)
+        except NoVfAttributesError as error:
+            problem = str(error) if pf.vfs else None
         except (SriovError, OSError) as error:
             problem = str(error)
         else:
-            if pf.vfs and not states:
-                problem = "the PF keeps no attributes for its VFs (no VST)"
+            if len(states) != len(pf.vfs):
+                problem = "its VFs are just being made or destroyed: look again"
     elif pf.vfs:
         problem = "the PF has no network interface, which VF attributes are read through"
     devices = {}

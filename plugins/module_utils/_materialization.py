@@ -14,6 +14,7 @@ next run, from whatever is there, gets it there.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
@@ -35,6 +36,10 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
     from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import Ledger
     from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import Link
+
+# A driver may take seconds to make a hundred VFs.
+_SETTLE_SECONDS = 30
+_SETTLE_EVERY = 0.1
 
 
 class Claim(t.NamedTuple):
@@ -62,6 +67,10 @@ class Policy(t.NamedTuple):
     attributes: t.Mapping[str, t.Any] = {}
     dispensable: t.Container[str] = ()
     trunk: bool = False
+
+
+class UnsettledError(SriovError):
+    """The VFs of a PF are just being made or destroyed, so nothing is known about them."""
 
 
 class Port(t.NamedTuple):
@@ -212,23 +221,56 @@ def look(host: Host, ledger: Ledger, macs: t.Iterable[str]) -> Found:
 
 
 def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
-    """The PFs with the permanent *macs*, by MAC; those that the host does not have are left out."""
-    links = {link.permanent_mac: link for link in host.netlink.links()}
-    ports = {}
-    for mac in set(macs) & set(links):
-        link = links[mac]
-        # VFs that appear between the two reads have attributes, but are not there yet.
-        pf = _pci.find_pf(host, link.name)
-        states: dict[int, VfState] | None
-        try:
-            states = host.netlink.vf_states(link.index)
-        except NoVfAttributesError:
-            states = None
-        # Of an interface on a bus of its own (virtio) the kernel looks for no VFs at all.
-        if pf.vfs and not states:
-            states = None
-        ports[mac] = Port(pf, link, states)
+    """The PFs with the permanent *macs*, by MAC; those that the host does not have are left out.
+
+    Raises `SriovError` with all PFs whose VFs are being made or destroyed all the time.
+    """
+    wanted = set(macs)
+    ports: dict[str, Port] = {}
+    problems: list[str] = []
+
+    def settled() -> bool:
+        problems.clear()
+        links = host.netlink.links()
+        for link in links:
+            if link.permanent_mac in wanted and link.permanent_mac not in ports:
+                try:
+                    ports[link.permanent_mac] = read_port(host, link, links)
+                except UnsettledError as error:
+                    problems.append(str(error))
+        return not problems
+
+    if not host.wait_for(settled, seconds=_SETTLE_SECONDS, every=_SETTLE_EVERY):
+        raise SriovError("; ".join(problems))
     return ports
+
+
+def read_port(host: Host, link: Link, links: t.Sequence[Link]) -> Port:
+    """The PF with the interface *link*, one of *links*, which are the host's.
+
+    Raises `UnsettledError` while VFs are being made or destroyed. The kernel makes all `virtfnN`
+    links before it counts the VFs, and destroys them before it counts none (sriov_enable(),
+    sriov_disable()), so that links, count and attributes are equal in number once that has ended.
+    Whether the driver keeps attributes at all does not depend on the moment.
+    """
+    name = f"PF {link.name} ({link.permanent_mac})"
+    states: dict[int, VfState] | None = None
+    try:
+        pf = _pci.find_pf(host, link.name, links)
+        with contextlib.suppress(NoVfAttributesError):
+            states = host.netlink.vf_states(link.index)
+        again = _pci.find_pf(host, link.name, links)
+    except OSError as error:
+        raise UnsettledError(f"{name} cannot be read: {error}") from error
+    count = pf.numvfs or 0
+    told = count if states is None else len(states)
+    if pf != again or not len(pf.vfs) == count == told:
+        raise UnsettledError(
+            f"{name}: its VFs are just being made or destroyed ({len(pf.vfs)} are on PCI, the "
+            f"driver counts {count}, attributes are there for {told}): run this again when that "
+            "has ended"
+        )
+    return Port(pf, link, states)
 
 
 def read_devices(host: Host, ports: t.Iterable[Port]) -> dict[str, _pci.Device]:

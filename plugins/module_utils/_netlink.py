@@ -176,7 +176,9 @@ class Rtnetlink:
 
         Raises `SriovError` where the kernel leaves out VFs: their list is one attribute of at
         most 64 KiB, so some hundred VFs are the limit, and what is missing must not be taken for
-        absent. Raises `NoVfAttributesError` where the driver has no such attributes.
+        absent. Raises `NoVfAttributesError` where the driver has no such attributes, which does
+        not depend on the VFs that there are. While VFs are being made or destroyed, the kernel
+        counts them last: it tells of none, or of some that are gone.
         """
         try:
             body = self._get(ifindex)
@@ -309,10 +311,11 @@ def parse_vf_states(body: bytes) -> dict[int, VfState]:
     """The VFs in the body of an RTM_NEWLINK message.
 
     Raises `SriovError` where it has fewer VFs than it says, and `NoVfAttributesError` where the
-    driver does not tell of any (rtnl_fill_vf() then adds no list). The length of a list over 64 KiB
-    wraps round, so nothing is read behind the list.
+    driver cannot tell of any: rtnl_fill_vf() counts the VFs of every interface on a bus, and adds
+    a list, be it empty, for every driver that can. The length of a list over 64 KiB wraps round,
+    so nothing is read behind the list.
     """
-    expected = 0
+    expected = None
     listed = False
     unread = len(body) - _IFINFO.size
     states: dict[int, VfState] = {}
@@ -326,12 +329,11 @@ def parse_vf_states(body: bytes) -> dict[int, VfState]:
                 vf, state = _vf_state(dict(_attributes(info)))
                 states[vf] = state
             break
-    if expected and not listed and not unread:
+    if expected is not None and not listed and not unread:
         raise NoVfAttributesError(
-            f"its driver keeps no attributes for its {expected} VFs: the NIC tags no VLANs for "
-            "them (no VST)"
+            "its driver keeps no attributes for VFs: the NIC tags no VLANs for them (no VST)"
         )
-    missing = [vf for vf in range(expected) if vf not in states]
+    missing = [vf for vf in range(expected or 0) if vf not in states]
     if missing:
         raise SriovError(
             f"the kernel reports the attributes of {len(states)} of {expected} VFs "

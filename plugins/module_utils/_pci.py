@@ -10,6 +10,7 @@ include/uapi/linux/pci_regs.h for the layout of the configuration space.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import typing as t
@@ -211,14 +212,16 @@ def _port_name(host: Host, interface: str) -> str:
 
 
 def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
-    """The addresses of the VFs of a PF, from its `virtfnN` links, in index order."""
+    """The addresses of the VFs of a PF, from its `virtfnN` links, in index order.
+
+    The list ends at the first index that is missing: while VFs are destroyed, VF 0 goes first, and
+    VF 1 must not be taken for it.
+    """
     base = f"{DEVICES}/{address}"
-    links = sorted(
-        (int(name[len("virtfn") :]), name)
-        for name in host.names(base)
-        if re.fullmatch(r"virtfn\d+", name)
-    )
-    return tuple(host.link(f"{base}/{name}") or "" for _index, name in links)
+    names = set(host.names(base))
+    links = itertools.takewhile(names.__contains__, map("virtfn{}".format, itertools.count()))
+    targets = (host.link(f"{base}/{name}") for name in links)
+    return tuple(itertools.takewhile(lambda target: target is not None, targets))
 
 
 def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> PF:

@@ -277,10 +277,24 @@ def test_a_vf_that_the_driver_does_not_report_has_no_attributes(machine: Machine
 
 def test_a_pf_that_keeps_no_attributes_says_so(machine: Machine) -> None:
     """As the kernel tells it of virtio."""
-    machine.netlink.vfs[machine.netlink.interfaces["ens1f0"].index] = {}
+    machine.netlink.without_attributes.add("ens1f0")
     [pf] = _info.gather(machine, None)["pfs"]
-    assert pf["problem"] == "the PF keeps no attributes for its VFs (no VST)"
+    assert pf["problem"] == "its driver keeps no attributes for VFs (no VST)"
     assert "vlan" not in pf["vfs"][0]
+
+
+def test_vfs_that_are_just_being_made_are_not_taken_for_a_pf_without_attributes(
+    machine: Machine,
+) -> None:
+    machine.write(f"{DEVICES}/{PF}/sriov_numvfs", "0")
+    seen = []
+    machine.between = lambda: seen.extend(_info.gather(machine, None)["pfs"])
+
+    machine.write(f"{DEVICES}/{PF}/sriov_numvfs", "1")
+
+    assert [pf["problem"] for pf in seen] == [
+        "its VFs are just being made or destroyed: look again"
+    ]
 
 
 def test_vfs_that_vanish_meanwhile(machine: Machine) -> None:

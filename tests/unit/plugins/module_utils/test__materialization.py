@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import typing as t
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import (
     Entry,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._materialization import Claim, Policy
-from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import NoVfAttributesError
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     NEW_VF,
@@ -601,19 +601,9 @@ def test_a_vf_goes_without_what_it_may_go_without(machine: Machine, keeps: bool)
     assert machine.writes == []
 
 
-@pytest.fixture(params=["a list that is missing", "no VFs"])
-def without_vst(machine: Machine, request: pytest.FixtureRequest) -> None:
-    """What the kernel says of the PF, the latter where it hangs under a virtio device."""
-    states = machine.netlink.vf_states
-
-    def vf_states(ifindex: int) -> t.Any:
-        if ifindex != machine.netlink.interfaces["ens1f0"].index:
-            return states(ifindex)
-        if request.param == "no VFs":
-            return {}
-        raise NoVfAttributesError("no attributes")
-
-    machine.netlink.vf_states = vf_states
+@pytest.fixture
+def without_vst(machine: Machine) -> None:
+    machine.netlink.without_attributes.add("ens1f0")
 
 
 @pytest.mark.usefixtures("without_vst")
@@ -640,6 +630,84 @@ def test_a_nic_without_vst_can_hand_the_vlan_to_the_guest(machine: Machine) -> N
     _materialization.run(machine, MZID, [], policy)
     assert machine.driver(VFS[0]) is None
     assert _ledger.read(machine) == {}
+
+
+NUMVFS = f"{DEVICES}/0000:01:00.0/sriov_numvfs"
+TRUNK = Policy("vfio-pci", trunk=True)
+
+
+@pytest.mark.parametrize("count", ["0", "3"], ids=["destroyed", "made"])
+@pytest.mark.parametrize("vst", [True, False])
+def test_vfs_that_are_just_being_made_or_destroyed_tell_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, count: str, vst: bool
+) -> None:
+    """Whatever the kernel shows in between, no NIC loses VST by it, and nothing is written."""
+    monkeypatch.setattr(_materialization, "_SETTLE_SECONDS", 0)
+    if not vst:
+        machine.netlink.without_attributes.add("ens1f0")
+    if count == "3":
+        machine.write(NUMVFS, "0")
+    told = []
+
+    def try_to_get_it() -> None:
+        before = list(machine.writes)
+        with pytest.raises(SriovError) as caught:
+            _materialization.run(machine, MZID, [CLAIM], TRUNK)
+        told.append(str(caught.value))
+        assert machine.writes == before
+
+    machine.between = try_to_get_it
+    machine.write(NUMVFS, count)
+
+    assert len(told) == 3
+    assert all("its VFs are just being made or destroyed" in text for text in told), told
+    assert _ledger.read(machine) == {}
+
+
+def test_a_run_waits_for_vfs_that_are_just_being_made(machine: Machine) -> None:
+    """In two threads: the kernel makes VFs while a run looks at them again and again."""
+    machine.write(NUMVFS, "0")
+    making, looked = threading.Event(), threading.Event()
+    states = machine.netlink.vf_states
+    looks = []
+
+    def look(ifindex: int) -> t.Any:
+        looks.append(ifindex)
+        if len(looks) > 3:
+            looked.set()
+        return states(ifindex)
+
+    def stop() -> None:
+        making.set()
+        assert looked.wait(30)
+
+    machine.netlink.vf_states = look
+    machine.between = stop
+    kernel = threading.Thread(target=machine.write, args=(NUMVFS, "3"))
+    kernel.start()
+    try:
+        assert making.wait(30)
+        done = _materialization.run(machine, MZID, [CLAIM], TRUNK)
+    finally:
+        looked.set()
+        kernel.join(30)
+
+    assert len(looks) > 3
+    assert done["devices"][0]["vlan_mode"] == "vst"
+    assert machine.vf("ens1f0", 0) == ISOLATED
+
+
+def test_a_pf_whose_interface_goes_away_meanwhile(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_materialization, "_SETTLE_SECONDS", 0)
+
+    def gone(ifindex: int) -> t.Any:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    machine.netlink.vf_states = gone
+    with pytest.raises(SriovError, match=r"PF ens1f0 .*cannot be read: .*No such device"):
+        _materialization.run(machine, MZID, [CLAIM], TRUNK)
 
 
 def test_a_driver_that_is_not_loaded(machine: Machine) -> None:

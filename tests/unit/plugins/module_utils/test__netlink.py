@@ -349,7 +349,7 @@ def test_an_answer_larger_than_the_buffer_is_an_error() -> None:
 
 
 def test_vf_states_are_asked_for_without_statistics() -> None:
-    kernel = Kernel(lambda data: [message(NEWLINK, sequence_of(data), pf_body(0))])
+    kernel = Kernel(lambda data: [message(NEWLINK, sequence_of(data), pf_body(0, vf_list({})))])
     Rtnetlink(kernel).vf_states(7)
 
     [request] = kernel.sent
@@ -412,10 +412,25 @@ def test_a_driver_that_does_not_answer_for_its_vfs_is_an_error() -> None:
 
 
 def test_a_driver_that_keeps_nothing_for_its_vfs_is_told_apart() -> None:
-    for body in (pf_body(4), pf_body(4, attribute(40, bytes(8)))):
-        with pytest.raises(NoVfAttributesError, match="no attributes for its 4 VFs.*no VST"):
-            parse_vf_states(body)
-    assert parse_vf_states(pf_body(0)) == {}
+    """By the list that only the driver adds: without VFs, and where the kernel counts none yet."""
+    for count in (4, 0):
+        for body in (pf_body(count), pf_body(count, attribute(40, bytes(8)))):
+            with pytest.raises(NoVfAttributesError, match="no attributes for VFs.*no VST"):
+                parse_vf_states(body)
+    assert parse_vf_states(pf_body(0, vf_list({}))) == {}
+
+
+def test_a_driver_of_this_machine_that_keeps_nothing_for_vfs() -> None:
+    """virtio_net has no ndo_get_vf_config, and no VFs here."""
+    names = [
+        path.name
+        for path in Path("/sys/class/net").iterdir()
+        if os.path.basename(os.path.realpath(path / "device/driver")) == "virtio_net"
+    ]
+    if not names:
+        pytest.skip("needs an interface of virtio_net")
+    with pytest.raises(NoVfAttributesError):
+        Rtnetlink().vf_states(socket.if_nametoindex(names[0]))
 
 
 def test_what_a_driver_does_not_keep_is_unknown() -> None:

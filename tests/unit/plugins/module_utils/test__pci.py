@@ -222,6 +222,21 @@ def test_vf_addresses_come_from_the_links_and_in_the_order_of_their_numbers(
     assert _pci.vf_addresses(machine, "0000:03:00.0") == tuple(addresses)
 
 
+def test_vfs_that_are_just_being_destroyed_do_not_take_the_place_of_others(
+    machine: Machine,
+) -> None:
+    """The kernel removes VF 0 first: what it leaves for a moment begins with VF 1."""
+    machine.add_pf("0000:03:00.0", "ens2", "04:70:00:00:00:20", numvfs=3)
+    before = _pci.vf_addresses(machine, "0000:03:00.0")
+    seen = []
+    machine.between = lambda: seen.append(_pci.vf_addresses(machine, "0000:03:00.0"))
+
+    machine.write(f"{DEVICES}/0000:03:00.0/sriov_numvfs", "0")
+
+    assert len(before) == len(seen) == 3
+    assert all(vfs == before[: len(vfs)] for vfs in seen)
+
+
 def test_a_pf(machine: Machine) -> None:
     assert _pci.read_pf(machine, PF) == _pci.PF(
         address=PF,
