@@ -5,8 +5,8 @@
 """The order that isolation rests on, written once.
 
 A VF that is not yet as it must be loses its driver; then its attributes are set and read back;
-only then it gets its driver. Where the attributes fail, it stays without, and the other VFs of
-the run go on.
+at last all attributes of all VFs are read once more, and only a VF that has every one of them as it
+must be gets its driver. Any other stays without, and the other VFs of the run go on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import _driver, _pci, _vf
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import NoVfAttributesError
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
@@ -21,6 +23,9 @@ if t.TYPE_CHECKING:
 
     # The change of the VF at an address.
     _Attributes = tuple[str, _vf.Change]
+
+# What no driver may change behind the back of a run, asked for or not; trust is off, if not asked.
+_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 
 
 class Target(t.NamedTuple):
@@ -39,13 +44,18 @@ class Target(t.NamedTuple):
 
 
 class Step(t.NamedTuple):
-    """What one VF goes through, in this order; `None` stands for what it need not."""
+    """What one VF goes through, in this order; `None` stands for what it need not.
+
+    *expected* is what all its attributes that matter must be when it gets its driver; `None` where
+    the PF must keep none for its VFs.
+    """
 
     target: Target
     unbind: _driver.Change | None
     attributes: _vf.Change | None
     optional: tuple[_vf.Change, ...]
     bind: _driver.Change | None
+    expected: dict[str, t.Any] | None
 
 
 class Failures(t.NamedTuple):
@@ -85,13 +95,15 @@ def plan(
     for item in targets:
         key = (item.ifindex, item.vf)
         dispensable = tuple(group[key] for group in optional if key in group)
-        steps.append(_step(item, devices[item.address], attributes.get(key), dispensable))
-    return [step for step in steps if any(step[1:])]
+        state = states.get(item.ifindex, {}).get(item.vf)
+        steps.append(_step(item, devices[item.address], state, attributes.get(key), dispensable))
+    return [step for step in steps if step.unbind or step.attributes or step.optional or step.bind]
 
 
 def _step(
     target: Target,
     device: _pci.Device,
+    state: VfState | None,
     attributes: _vf.Change | None,
     optional: tuple[_vf.Change, ...],
 ) -> Step:
@@ -99,7 +111,17 @@ def _step(
     if device.driver is not None and (attributes or optional or device.driver != target.driver):
         unbind = _driver.change(device, None)
         device = device._replace(driver=None, driver_override=None)
-    return Step(target, unbind, attributes, optional, _driver.change(device, target.driver))
+    expected = None
+    if state is not None:
+        expected = {
+            **{name: getattr(state, name) for name in _ISOLATING},
+            "trust": None if state.trust is None else False,
+            **(attributes.after if attributes else {}),
+            **target.values,
+            **target.optional,
+        }
+    bind = _driver.change(device, target.driver)
+    return Step(target, unbind, attributes, optional, bind, expected)
 
 
 def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
@@ -121,6 +143,60 @@ def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
         optional = [(s.target.address, s.optional[turn]) for s in steps if turn < len(s.optional)]
         for (address, change), problem in attempt(optional):
             refused.setdefault(address, {}).update(dict.fromkeys(change.after, problem))
-    binding = [step.bind for step in steps if step.bind and step.target.address not in failed]
+    going = [step for step in steps if step.bind and step.target.address not in failed]
+    failed.update(_last_look(host, going, refused))
+    binding = [step.bind for step in going if step.bind and step.target.address not in failed]
     failed.update(_driver.attempt(host, binding))
     return Failures(failed, refused)
+
+
+def _last_look(
+    host: Host, steps: t.Iterable[Step], refused: t.Mapping[str, t.Container[str]]
+) -> dict[str, str]:
+    """Why VFs may not get their drivers, by address, from one look at each PF."""
+    steps = [step for step in steps if step.target.driver]
+    failed = {}
+    for ifindex in {step.target.ifindex for step in steps}:
+        states: t.Mapping[int, VfState] | None = None
+        problem = None
+        try:
+            states = host.netlink.vf_states(ifindex)
+        except NoVfAttributesError:
+            pass
+        except (SriovError, OSError) as error:
+            problem = f"its attributes cannot be read: {error}"
+        for step in (step for step in steps if step.target.ifindex == ifindex):
+            text = problem or _wrong(step, states, refused.get(step.target.address, ()))
+            if text:
+                failed[step.target.address] = (
+                    f"VF {step.target.vf} of PF {step.target.pf}: before it was to get its driver, "
+                    f"{text}; it stays without driver. See which program or driver changes it, and "
+                    "run this again"
+                )
+    return failed
+
+
+def _wrong(
+    step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
+) -> str | None:
+    """How the VF of *step* differs from what it must be, having to go without *refused*."""
+    if step.expected is None:
+        return None if states is None else "its PF keeps attributes for VFs, which it did not"
+    if states is None:
+        return "its PF keeps no attributes for VFs any more"
+    if step.target.vf not in states:
+        return "its PF does not tell of it any more"
+    expected = {
+        name: value
+        for name, value in step.expected.items()
+        if name not in refused or name in _ISOLATING
+    }
+    if "trust" in refused:
+        expected["trust"] = False
+    known = states[step.target.vf]._asdict()
+    told = [
+        f"{name} {known[name]} where {value} must be"
+        for name, value in expected.items()
+        if known[name] != value
+    ]
+    return f"it has {', '.join(told)}" if told else None

@@ -136,8 +136,8 @@ def plan(
 ) -> list[Change]:
     """What differs between *states* (by interface index and VF) and *wanted*.
 
-    Raises `SriovError` with all VFs that are not there or listed twice, and all attributes that
-    the driver does not report and which therefore could not be verified.
+    Raises `SriovError` with all VFs that are not there or listed twice, whose PF has no state, and
+    all attributes that the driver does not report and which therefore could not be verified.
     """
     problems = []
     changes = []
@@ -148,6 +148,9 @@ def plan(
         if (ifindex, item.vf) in seen:
             problems.append(f"{name} is listed twice")
         seen.add((ifindex, item.vf))
+        if ifindex not in states:
+            problems.append(f"{name}: the driver of the PF keeps no attributes for VFs (no VST)")
+            continue
         state = states[ifindex].get(item.vf)
         if state is None:
             problems.append(f"PF {item.pf} has no VF {item.vf}: it has {len(states[ifindex])} VFs")
@@ -176,6 +179,20 @@ def plan(
 def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]]:
     """The state of all VFs of the interfaces *ifindexes*."""
     return {ifindex: host.netlink.vf_states(ifindex) for ifindex in set(ifindexes)}
+
+
+def read_each(
+    host: Host, ifindexes: t.Iterable[int]
+) -> tuple[dict[int, dict[int, VfState]], dict[int, str]]:
+    """Like `read`, with the interfaces of which nothing can be told, and why, apart."""
+    states = {}
+    problems = {}
+    for ifindex in set(ifindexes):
+        try:
+            states[ifindex] = host.netlink.vf_states(ifindex)
+        except (SriovError, OSError) as error:
+            problems[ifindex] = f"the attributes of its VFs cannot be read: {error}"
+    return states, problems
 
 
 def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
@@ -213,40 +230,55 @@ def attempt(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
     """
     problems = _make(host, changes)
     failed = [item for item, problem in zip(changes, problems) if problem]
-    if not failed:
-        return problems
-    outcome = _put_back(host, failed)
-    return [problem and f"{problem}; {outcome}" for problem in problems]
+    # A PF that went away must not keep those of the others from being put back.
+    outcomes = {
+        ifindex: _put_back(host, [item for item in failed if item.ifindex == ifindex])
+        for ifindex in {item.ifindex for item in failed}
+    }
+    return [
+        problem and f"{problem}; {outcomes[item.ifindex]}"
+        for item, problem in zip(changes, problems)
+    ]
 
 
 def _make(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
     """Make *changes*, read them back, and tell what is wrong with each."""
     if not changes:
         return []
-    refusals = _send(host, changes)
-    states = read(host, (item.ifindex for item in changes))
+    try:
+        refusals = _send(host, changes)
+    except (SriovError, OSError) as error:
+        return [f"VF {item.vf} of PF {item.pf}: {error}" for item in changes]
+    states, unread = read_each(host, (item.ifindex for item in changes))
     problems: list[str | None] = []
     for item, refusal in zip(changes, refusals):
-        wrong = _differing(item, item.after, states)
-        problems.append(_failure(item, refusal, wrong, states) if refusal or wrong else None)
+        state = states.get(item.ifindex, {}).get(item.vf)
+        if state is None:
+            why = unread.get(item.ifindex, "it is not there any more")
+            problems.append(f"VF {item.vf} of PF {item.pf}: {why}")
+            continue
+        wrong = _differing(item.after, state)
+        problems.append(_failure(item, refusal, wrong, state) if refusal or wrong else None)
     return problems
 
 
 def _put_back(host: Host, changes: t.Sequence[Change]) -> str:
     """Restore what *changes* found, and say how that went."""
-    back = plan(
-        [Wanted(item.pf, item.vf, item.before) for item in changes],
-        {item.pf: item.ifindex for item in changes},
-        read(host, (item.ifindex for item in changes)),
-    )
-    _send(host, back)
-    states = read(host, (item.ifindex for item in changes))
-    stuck = [
-        f"VF {item.vf} of PF {item.pf} still has {wrong[0]}"
-        for item in changes
-        for wrong in [_differing(item, item.before, states)]
-        if wrong
-    ]
+    indexes = {item.pf: item.ifindex for item in changes}
+    wanted = [Wanted(item.pf, item.vf, item.before) for item in changes]
+    try:
+        _send(host, plan(wanted, indexes, read(host, indexes.values())))
+    except (SriovError, OSError) as error:
+        return f"what was there before could not be put back: {error}"
+    states, _unread = read_each(host, indexes.values())
+    stuck = []
+    for item in changes:
+        state = states.get(item.ifindex, {}).get(item.vf)
+        wrong = (
+            ["attributes that cannot be read"] if state is None else _differing(item.before, state)
+        )
+        if wrong:
+            stuck.append(f"VF {item.vf} of PF {item.pf} still has {wrong[0]}")
     return (
         f"what was there before could not be put back: {', '.join(stuck)}"
         if stuck
@@ -254,13 +286,9 @@ def _put_back(host: Host, changes: t.Sequence[Change]) -> str:
     )
 
 
-def _differing(
-    item: Change,
-    values: t.Mapping[str, t.Any],
-    states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> list[str]:
-    """Which of *values* the VF does not have, with what it has instead."""
-    known = states[item.ifindex][item.vf]._asdict()
+def _differing(values: t.Mapping[str, t.Any], state: VfState) -> list[str]:
+    """Which of *values* a VF with *state* does not have, with what it has instead."""
+    known = state._asdict()
     return [f"{name} {known[name]}" for name, value in values.items() if known[name] != value]
 
 
@@ -288,13 +316,13 @@ def _failure(
     item: Change,
     refusal: Refusal | None,
     wrong: list[str],
-    states: t.Mapping[int, t.Mapping[int, VfState]],
+    state: VfState,
 ) -> str:
     name = f"VF {item.vf} of PF {item.pf}"
     if refusal is None:
         asked = ", ".join(f"{attribute} {value}" for attribute, value in item.after.items())
         return f"{name}: the driver accepted {asked} but reports {', '.join(wrong)}"
-    known = states[item.ifindex][item.vf]._asdict()
+    known = state._asdict()
     asked = next(
         (
             ", ".join(f"{attribute} {item.after[attribute]}" for attribute in group)

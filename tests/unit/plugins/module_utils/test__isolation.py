@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils import _isolation, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._isolation import Target
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
@@ -51,7 +52,7 @@ def planned(machine: Machine, *targets: Target) -> list[_isolation.Step]:
     return _isolation.plan(targets, devices, machine.netlink.vfs)
 
 
-def test_unbind_then_attributes_then_read_back_then_bind(machine: Machine) -> None:
+def test_unbind_then_attributes_then_read_back_then_a_last_look_then_bind(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
 
     _isolation.apply(machine, planned(machine, target(machine, 0), target(machine, 1)))
@@ -61,6 +62,7 @@ def test_unbind_then_attributes_then_read_back_then_bind(machine: Machine) -> No
         f"{DEVICES}/{VFS[0]}/driver/unbind",
         "set_vf",
         "set_vf",
+        "vf_states",
         "vf_states",
         f"{DEVICES}/{VFS[0]}/driver_override",
         PROBE,
@@ -159,6 +161,242 @@ def test_nothing_is_set_while_a_driver_does_not_let_go(
     assert list(failed) == [VFS[0]]
     assert machine.vf("ens1f0", 0) == NEW_VF
     assert machine.driver(VFS[1]) == "vfio-pci"
+
+
+def clear_isolation(machine: Machine, attribute: str) -> None:
+    """A driver that forgets VLAN and spoof checking of a VF when *attribute* is set or refused."""
+
+    def keep(vf: int, name: str, value: t.Any) -> t.Any:
+        if name == attribute:
+            machine.alter_vf("ens1f0", vf, vlan=0, spoofchk=False)
+        return value
+
+    machine.netlink.keep = keep
+
+
+@pytest.mark.parametrize("dispensable", [False, True])
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("max_tx_rate", 1000), ("link_state", "enable"), ("query_rss", True)],
+)
+def test_a_driver_that_forgets_the_vlan_over_another_attribute_gets_no_vf_bound(
+    machine: Machine, attribute: str, value: t.Any, dispensable: bool
+) -> None:
+    machine.alter_vf("ens1f0", 0, query_rss=False)
+    clear_isolation(machine, attribute)
+    item = target(machine, 0)
+    more = {attribute: value}
+    item = (
+        item._replace(optional=more)
+        if dispensable
+        else item._replace(values={**item.values, **more})
+    )
+
+    failed, _refused = _isolation.apply(machine, planned(machine, item, target(machine, 1)))
+
+    assert "vlan 0" in failed[VFS[0]]
+    assert [machine.driver(address) for address in VFS] == [None, "vfio-pci", None]
+
+
+def test_a_driver_that_forgets_the_vlan_over_an_attribute_that_it_refuses(
+    machine: Machine,
+) -> None:
+    def refuse_rate(vf: int, name: str, value: t.Any) -> int:
+        if name == "max_tx_rate" and value:
+            machine.alter_vf("ens1f0", vf, vlan=0)
+            return errno.EOPNOTSUPP
+        return 0
+
+    machine.netlink.refuse = refuse_rate
+    item = target(machine, 0)._replace(optional={"max_tx_rate": 5})
+
+    failed, _refused = _isolation.apply(machine, planned(machine, item))
+
+    assert "it has vlan 0 where 100 must be; it stays without driver" in failed[VFS[0]]
+    assert machine.driver(VFS[0]) is None
+
+
+def test_a_vf_whose_trust_cannot_be_taken_away_is_not_bound_as_one_that_goes_without(
+    machine: Machine,
+) -> None:
+    machine.alter_vf("ens1f0", 0, trust=True)
+    machine.netlink.refuse = lambda vf, name, value: errno.EOPNOTSUPP * (name == "trust")
+    item = target(machine, 0)._replace(optional={"trust": False})
+
+    failed, _refused = _isolation.apply(machine, planned(machine, item))
+
+    assert "it has trust True where False must be" in failed[VFS[0]]
+    assert machine.driver(VFS[0]) is None
+
+
+ELSE = {
+    "mac": "02:00:00:00:09:09",
+    "vlan": 7,
+    "qos": 5,
+    "vlan_proto": "802.1ad",
+    "spoofchk": False,
+    "trust": True,
+}
+
+
+@pytest.mark.parametrize("attributes", ["as they were", "changed"])
+@pytest.mark.parametrize("name", list(ELSE))
+def test_what_isolates_and_changes_between_read_back_and_driver_leaves_no_driver(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, attributes: str
+) -> None:
+    """Also what was not asked for, and also of a VF whose attributes were right from the start."""
+    if attributes == "as they were":
+        machine.alter_vf("ens1f0", 0, **VALUES)
+    steps = planned(machine, target(machine, 0), target(machine, 1))
+    states = machine.netlink.vf_states
+    last = []
+
+    def interfere(ifindex: int) -> t.Any:
+        last.append(ifindex)
+        if len(last) == 2:
+            machine.alter_vf("ens1f0", 0, **{name: ELSE[name]})
+        return states(ifindex)
+
+    monkeypatch.setattr(machine.netlink, "vf_states", interfere)
+
+    failed, _refused = _isolation.apply(machine, steps)
+
+    assert f"{name} {ELSE[name]} where" in failed[VFS[0]]
+    assert "See which program or driver changes it" in failed[VFS[0]]
+    assert [machine.driver(address) for address in VFS] == [None, "vfio-pci", None]
+
+
+def test_one_look_at_each_pf_comes_right_before_the_drivers(machine: Machine) -> None:
+    machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=2)
+    index = machine.netlink.interfaces["ens2f0"].index
+    for vf in range(3):
+        machine.alter_vf("ens1f0", vf, **VALUES)
+    other = Target("ens2f0", index, 1, "0000:02:10.2", {"vlan": 0}, "vfio-pci")
+    targets = [*(target(machine, vf) for vf in range(3)), other]
+    devices = {item.address: _pci.read_device(machine, item.address) for item in targets}
+    steps = _isolation.plan(targets, devices, machine.netlink.vfs)
+    machine.log.clear()
+
+    assert not _isolation.apply(machine, steps).failed
+
+    actions = [event.action for event in machine.log]
+    assert actions == ["vf_states"] * 2 + ["write"] * 8
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENODEV, "No such device"), SriovError("of 300")])
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_pf_that_goes_away_keeps_no_vf_of_another_from_its_driver(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception, turn: int
+) -> None:
+    machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=2)
+    index = machine.netlink.interfaces["ens2f0"].index
+    other = Target("ens2f0", index, 0, "0000:02:10.0", VALUES, "vfio-pci")
+    targets = [target(machine, 0), other]
+    devices = {item.address: _pci.read_device(machine, item.address) for item in targets}
+    steps = _isolation.plan(targets, devices, machine.netlink.vfs)
+    states = machine.netlink.vf_states
+    asked = []
+
+    def go(ifindex: int) -> t.Any:
+        if ifindex == index:
+            asked.append(ifindex)
+            if len(asked) >= turn:
+                raise error
+        return states(ifindex)
+
+    monkeypatch.setattr(machine.netlink, "vf_states", go)
+
+    failed, _refused = _isolation.apply(machine, steps)
+
+    assert list(failed) == ["0000:02:10.0"]
+    assert str(error) in failed["0000:02:10.0"]
+    assert machine.driver("0000:02:10.0") is None
+    assert machine.driver(VFS[0]) == "vfio-pci"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_pf_that_keeps_attributes_only_at_times_gets_no_vf_bound(
+    machine: Machine, before: bool
+) -> None:
+    item = target(machine, 0) if before else target(machine, 0)._replace(values={})
+    devices = {address: _pci.read_device(machine, address) for address in VFS}
+    steps = _isolation.plan([item], devices, machine.netlink.vfs if before else {})
+    if before:
+        machine.alter_vf("ens1f0", 0, **VALUES)
+        steps = [steps[0]._replace(attributes=None)]
+        machine.netlink.without_attributes.add("ens1f0")
+
+    failed, _refused = _isolation.apply(machine, steps)
+
+    assert "keeps" in failed[VFS[0]]
+    assert machine.driver(VFS[0]) is None
+
+
+def test_a_pf_without_attributes_is_an_error_and_not_a_key_error(machine: Machine) -> None:
+    devices = {address: _pci.read_device(machine, address) for address in VFS}
+
+    with pytest.raises(SriovError, match="VF 0 of PF ens1f0: the driver of the PF keeps no attr"):
+        _isolation.plan([target(machine, 0)], devices, {})
+
+
+events = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from([*ELSE.items(), ("link_state", "enable"), ("max_tx_rate", 9)]),
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(events, min_size=8, max_size=8),
+    st.fixed_dictionaries(
+        {}, optional={"max_tx_rate": st.just(5), "link_state": st.just("disable")}
+    ),
+)
+def test_whatever_comes_between_no_vf_that_is_not_isolated_gets_a_driver(
+    interference: list[list[tuple[int, tuple[str, t.Any]]]], optional: dict[str, t.Any]
+) -> None:
+    """Another program or the driver changes VFs at any request before the last look."""
+    with tempfile.TemporaryDirectory() as directory:
+        machine = machine_with(directory)
+        targets = [target(machine, vf)._replace(optional=optional) for vf in range(3)]
+        steps = planned(machine, *targets)
+        turns = iter(interference)
+        set_vfs, states, write = (
+            machine.netlink.set_vfs,
+            machine.netlink.vf_states,
+            machine.write,
+        )
+
+        def interfere() -> None:
+            for vf, (name, value) in next(turns, ()):
+                machine.alter_vf("ens1f0", vf, **{name: value})
+
+        def interfered_set(requests: t.Any) -> t.Any:
+            interfere()
+            return set_vfs(requests)
+
+        def interfered_states(ifindex: int) -> t.Any:
+            interfere()
+            return states(ifindex)
+
+        def checked_write(path: str, value: str, *, seconds: float = 60) -> None:
+            if path == PROBE:
+                state = machine.vf("ens1f0", VFS.index(value))._asdict()
+                wanted = {**VALUES, "qos": 0, "vlan_proto": "802.1Q", "trust": False}
+                assert {name: state[name] for name in wanted} == wanted
+            write(path, value, seconds=seconds)
+
+        machine.netlink.set_vfs = interfered_set
+        machine.netlink.vf_states = interfered_states
+        machine.write = checked_write
+
+        failed, _refused = _isolation.apply(machine, steps)
+
+        for address in VFS:
+            assert machine.driver(address) == (None if address in failed else "vfio-pci")
 
 
 drivers = st.sampled_from([None, "vfio-pci", "igbvf"])
