@@ -12,7 +12,6 @@ be back.
 
 from __future__ import annotations
 
-import sys
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
@@ -293,7 +292,9 @@ class _Preparing:
         return _kernel_modules.plan(self._host, self._wanted.kernel_modules, _MODULES_FILE).steps
 
     def restore(self) -> dict[str, list[str]]:
-        unit = _restore_service.unit(sys.executable, self._wanted.restore_before)
+        unit = _restore_service.unit(
+            _restore_service.interpreter(self._host).path, self._wanted.restore_before
+        )
         return _restore_service.plan(self._host, unit).steps
 
     def _read_after_restart(self, host: Host, selector: str) -> _pci.PF:

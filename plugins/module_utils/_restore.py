@@ -19,6 +19,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils import (
     _isolation,
     _ledger,
     _materialization,
+    _pci,
     _usage,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
@@ -33,12 +34,20 @@ _PF_SECONDS = 120
 _LOOK_SECONDS = 0.5
 
 
+# sysexits.h has this for what may go well at another time.
+_TRY_AGAIN = 75
+
+
 class Outcome(t.NamedTuple):
-    """How many VFs are as the ledger says, which were changed for that, and what went wrong."""
+    """How many VFs are as the ledger says, which were changed for that, and what went wrong.
+
+    *again* tells whether another try may help, with no one having done anything.
+    """
 
     ready: int
     changed: list[str]
     problems: list[str]
+    again: bool = False
 
 
 def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> Outcome:
@@ -54,25 +63,59 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         macs = {entry.pf_mac for _mzid, entry in held}
 
         ports: dict[str, Port] = {}
+        unread: dict[str, str] = {}
 
         def complete() -> bool:
-            # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
-            with contextlib.suppress(SriovError):
-                ports.update(_materialization.read_ports(host, macs))
+            ports.clear()
+            unread.clear()
+            _read_ports(host, macs, ports, unread)
             return all(_settled(entry, ports) for _mzid, entry in held)
 
         host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
-        outcome = Outcome(0, [], [])
-        # One PF that is not as it was must not keep the guests of the others from their VFs.
+        outcomes = []
         for mac in sorted(macs):
             of_port = [item for item in held if item[1].pf_mac == mac]
-            ready, changed, problems = _restore_port(
-                host, of_port, ports, own=ledger, check_mode=check_mode
-            )
-            outcome = Outcome(
-                outcome.ready + ready, outcome.changed + changed, outcome.problems + problems
-            )
-    return outcome
+            if mac in unread:
+                outcomes.append(Outcome(0, [], [unread[mac]], again=True))
+                continue
+            try:
+                outcomes.append(
+                    _restore_port(host, of_port, ports, own=ledger, check_mode=check_mode)
+                )
+            # Whatever a PF brings about must not keep the guests of the others from their VFs.
+            except Exception as error:
+                name = f"PF {of_port[0][1].pf_name} ({mac})"
+                outcomes.append(Outcome(0, [], [f"{name}: {_told(error)}"], again=True))
+    return Outcome(
+        sum(outcome.ready for outcome in outcomes),
+        [text for outcome in outcomes for text in outcome.changed],
+        [text for outcome in outcomes for text in outcome.problems],
+        any(outcome.again for outcome in outcomes),
+    )
+
+
+def _read_ports(
+    host: Host, macs: t.Collection[str], ports: dict[str, Port], unread: dict[str, str]
+) -> None:
+    """Read the PFs with *macs* into *ports*, or why one cannot be read into *unread*."""
+    try:
+        links = host.netlink.links()
+    except (SriovError, OSError) as error:
+        unread.update(dict.fromkeys(macs, f"the interfaces cannot be read: {error}"))
+        return
+    for link in links:
+        if link.permanent_mac in macs:
+            mac = str(link.permanent_mac)
+            try:
+                ports[mac] = _materialization.read_port(host, link, links)
+            # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
+            except Exception as error:
+                unread[mac] = _told(error)
+
+
+def _told(error: Exception) -> str:
+    known = isinstance(error, (SriovError, OSError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def _settled(entry: Entry, ports: t.Mapping[str, Port]) -> bool:
@@ -95,11 +138,14 @@ def _restore_port(
     }
     problems = []
     targets = []
+    again = False
     for mzid, entry in held:
         address = _materialization.address_of(entry, ports)
         problem = doubt(entry, ports)
         if problem:
             problems.append(f"{mzid} {entry.node}.{entry.nic}: {problem}")
+            # What a run left, or a card that moved, stays as it is.
+            again = again or address is None
         if address:
             target = _materialization.target(entry, ports)
             targets.append(
@@ -108,11 +154,12 @@ def _restore_port(
     try:
         steps, used = _plan(host, targets, ports, own)
     except SriovError as error:
-        return Outcome(0, [], [*problems, str(error)])
+        return Outcome(0, [], [*problems, str(error)], again=True)
     problems += [f"{names[address]}: in use: {'; '.join(used[address])}" for address in used]
     if not check_mode:
         failed = _isolation.apply(host, steps).failed
         problems += [f"{names[address]}: {text}" for address, text in failed.items()]
+        again = again or bool(failed)
         steps = [step for step in steps if step.target.address not in failed]
     # A VF in doubt that lost its driver is told as a problem.
     changed = [
@@ -121,7 +168,7 @@ def _restore_port(
         if step.target.driver
     ]
     ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
-    return Outcome(ready, changed, problems)
+    return Outcome(ready, changed, problems, again)
 
 
 def _plan(
@@ -131,7 +178,7 @@ def _plan(
     own: t.Container[str],
 ) -> tuple[list[_isolation.Step], dict[str, list[str]]]:
     """The steps to *targets*, and who uses the VFs that are therefore left alone, by address."""
-    devices = _materialization.read_devices(host, ports.values())
+    devices = {item.address: _pci.read_device(host, item.address) for item in targets}
     steps = _isolation.plan(targets, devices, _materialization.states_of(ports))
     used = _usage.holders(host, [step.target.address for step in steps if step.unbind], own=own)
     steps = [step for step in steps if step.target.address not in used]
@@ -162,13 +209,19 @@ def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
         )
     if port.pf.vfs[entry.vf] != entry.address:
         return f"its VF moved from {entry.address} to {port.pf.vfs[entry.vf]}: {again}"
+    if (entry.vlan_mode == "vst") != (port.states is not None):
+        does = "does not tag VLANs for its VFs" if port.states is None else "tags VLANs for its VFs"
+        return f"{pf} {does}, other than when its guest got the VF: {again}"
     if entry.state != _ledger.READY:
         return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
     return None
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
-    """The program that a boot starts; 1 where a VF is not as the ledger says."""
+    """The program that a boot starts.
+
+    1 where a VF is not as the ledger says, and 75 where another try may help.
+    """
     parser = argparse.ArgumentParser(
         prog="mergetb-sriov-restore",
         description="Give the VFs of the ledger back to the guests of their materializations.",
@@ -178,9 +231,11 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     try:
         outcome = run(Host(), check_mode=check_mode)
     except (SriovError, OSError) as error:
-        outcome = Outcome(0, [], [str(error)])
+        outcome = Outcome(0, [], [str(error)], again=True)
     told = [f"{'differs' if check_mode else 'restored'}: {text}" for text in outcome.changed]
     told.append(f"{outcome.ready} VFs are as the ledger says")
     sys.stderr.writelines(f"not restored: {text}\n" for text in outcome.problems)
     sys.stdout.writelines(f"{text}\n" for text in told)
+    if outcome.problems and outcome.again and not check_mode:
+        return _TRY_AGAIN
     return 1 if outcome.problems or (check_mode and outcome.changed) else 0

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import tempfile
 import typing as t
 import zipfile
 
@@ -33,6 +35,9 @@ NAME = "mergetb-sriov-restore.service"
 UNIT = f"/etc/systemd/system/{NAME}"
 _WANTS = f"/etc/systemd/system/multi-user.target.wants/{NAME}"
 
+# RHEL keeps the second for its own tools.
+_PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
+
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.[a-z]+")
 
 _LIBRARY = (
@@ -48,7 +53,13 @@ _LIBRARY = (
     _usage,
     _vf,
 )
-_MAIN = f"import sys\nfrom {_restore.__name__} import main\nsys.exit(main())\n"
+_MAIN = f"""\
+import sys
+if sys.version_info < (3, 9):
+    sys.exit("Python 3.9 or later is needed")
+from {_restore.__name__} import main
+sys.exit(main())
+"""
 # The earliest time that a zip file can have; equal programs must be equal bytes.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -59,11 +70,18 @@ Description=SR-IOV VFs of the materializations in the ledger
 ConditionPathExists={ledger}
 After=local-fs.target systemd-modules-load.service systemd-udev-trigger.service
 Before={before}
+StartLimitIntervalSec=30min
+StartLimitBurst=6
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={python} {program}
+# Guests of other VFs start meanwhile; a VF in doubt has no driver, and 1 is what no try changes.
+Restart=on-failure
+RestartPreventExitStatus=1
+RestartSec=30
+TimeoutStartSec=15min
 
 [Install]
 WantedBy=multi-user.target
@@ -83,6 +101,34 @@ def program() -> bytes:
         for name, text in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), text)
     return buffer.getvalue()
+
+
+class Interpreter(t.NamedTuple):
+    """The Python of the boot program, and why it may not last, if so."""
+
+    path: str
+    warning: str | None
+
+
+def interpreter(host: _host.Host) -> Interpreter:
+    """The first Python that runs the program and that an upgrade of the distribution replaces.
+
+    That of this process may be of one version, which an upgrade removes, or of a virtual
+    environment, which needs that one.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".pyz") as file:
+        file.write(program())
+        file.flush()
+        for path in _PYTHONS:
+            if host.exists(path) and host.run([path, "-I", file.name, "--help"]).rc == 0:
+                return Interpreter(path, None)
+    return Interpreter(
+        sys.executable,
+        f"the boot program runs with {sys.executable}, which an upgrade of the distribution may "
+        f"remove: no other of {', '.join(_PYTHONS)} is Python 3.9 or later with its standard "
+        "library. Install the distribution's python3, or run mergetb.sriov.restore again after an "
+        "upgrade; without its Python, a boot gives no guest its VFs",
+    )
 
 
 def unit(python: str, before: t.Iterable[str]) -> str:

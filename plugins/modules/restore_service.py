@@ -18,7 +18,12 @@ description:
     waits with it.
   - A VF about which anything is in doubt stays without driver, so that its guest cannot start, and
     the service fails. That is a PF that did not come back, came back with fewer VFs, or sits at
-    another PCI address, and a VF whose run had not ended.
+    another PCI address, and a VF whose run had not ended. Guests of other VFs start meanwhile.
+  - Where another try may help, as with a PF that comes late, systemd starts the service again after
+    30 seconds, up to six times in half an hour. A VF that a guest uses by then is left alone.
+  - The service runs with C(/usr/bin/python3), or with C(/usr/libexec/platform-python) where that is
+    older than Python 3.9, so that an upgrade of the distribution replaces its Python, too. Where
+    neither will do, it takes the Python that Ansible uses, and the call warns.
   - C(systemctl status mergetb-sriov-restore) tells how the last boot went, and
     C(python3 /usr/local/lib/mergetb-sriov/restore.pyz --check) what differs now.
 extends_documentation_fragment:
@@ -77,7 +82,6 @@ steps:
 """
 
 import functools
-import sys
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import _restore_service
@@ -112,7 +116,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    unit = _restore_service.unit(sys.executable, params["before"])
+    python = _restore_service.interpreter(host)
+    unit = _restore_service.unit(python.path, params["before"])
     unit_before = host.read_bytes(_restore_service.UNIT) or b""
     plan = _restore_service.plan(host, unit)
     if plan.steps and not check_mode:
@@ -122,6 +127,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "files": list(plan.files),
         "enabled": plan.enabled,
         "steps": plan.steps,
+        "warnings": [python.warning] if python.warning else [],
         "diff": [
             {
                 "before_header": _restore_service.UNIT,

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import threading
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils import _host, _ledger, _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     NEW_VF,
@@ -244,9 +247,184 @@ def test_an_interface_that_is_renamed_meanwhile(
     )
 
 
+NUMVFS = f"{DEVICES}/{PF}/sriov_numvfs"
+
+
+def test_vfs_that_are_just_being_made_keep_no_other_pf_from_being_restored(
+    machine: Machine,
+) -> None:
+    """Asked at each of the moments that the kernel shows."""
+    machine.write(NUMVFS, "0")
+    _ledger.write(machine, {MZID: [ENTRY, OTHER_PF]})
+    outcomes: list[_restore.Outcome] = []
+    machine.between = lambda: outcomes.append(_restore.run(machine, seconds=0))
+
+    machine.write(NUMVFS, "3")
+
+    assert len(outcomes) == 3
+    for outcome in outcomes:
+        assert outcome.ready == 1
+        assert outcome.again
+        [told] = outcome.problems
+        assert f"PF ens1f0 ({MACS[0]}): its VFs are just being made or destroyed" in told
+    assert machine.driver("0000:01:10.1") == "vfio-pci"
+    assert machine.driver(VFS[0]) is None
+    assert _restore.run(machine, seconds=0).ready == 2
+
+
+def test_vfs_that_are_just_being_made_are_waited_for(machine: Machine) -> None:
+    machine.write(NUMVFS, "0")
+    _ledger.write(machine, {MZID: [ENTRY, OTHER_PF]})
+    making, looked = threading.Event(), threading.Event()
+    links = machine.netlink.links
+    looks = []
+
+    def look() -> list[t.Any]:
+        looks.append(0)
+        if len(looks) > 2:
+            looked.set()
+        return links()
+
+    def stop() -> None:
+        making.set()
+        assert looked.wait(30)
+
+    machine.netlink.links = look
+    machine.between = stop
+    kernel = threading.Thread(target=machine.write, args=(NUMVFS, "3"))
+    kernel.start()
+    try:
+        assert making.wait(30)
+        outcome = _restore.run(machine, seconds=30)
+    finally:
+        looked.set()
+        kernel.join(30)
+
+    assert (outcome.ready, outcome.problems) == (2, [])
+    assert machine.vf("ens1f0", 0).vlan == 100
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENODEV, "No such device"),
+        SriovError("the attributes of 78 of 300 VFs"),
+        KeyError(7),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("turn", [1, 2, 3, 4])
+def test_whatever_one_pf_raises_the_others_are_restored(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception, turn: int
+) -> None:
+    """In whatever of the readings of the PF it does."""
+    index = machine.netlink.interfaces["ens1f0"].index
+    states = machine.netlink.vf_states
+    asked = []
+
+    def fail(ifindex: int) -> t.Any:
+        asked.append(ifindex)
+        if ifindex == index and asked.count(index) >= turn:
+            raise error
+        return states(ifindex)
+
+    monkeypatch.setattr(machine.netlink, "vf_states", fail)
+
+    outcome = restore(machine, ENTRY, OTHER_PF)
+
+    assert asked.count(index) >= min(turn, 3)
+    assert machine.driver("0000:01:10.1") == "vfio-pci"
+    if turn < 4:
+        assert outcome.ready == 1
+        assert outcome.again
+        assert str(error) in " ".join(outcome.problems)
+        assert machine.driver(VFS[0]) is None
+
+
+def test_a_driver_of_a_vf_that_the_kernel_has_locked_keeps_no_other_pf(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while somebody takes a VF of it, which a guest has open, from its driver."""
+    monkeypatch.setattr(_host, "_READ_SECONDS", 0.1)
+    for address in (VFS[0], VFS[1]):
+        path = machine.path(f"{DEVICES}/{address}/driver_override")
+        os.unlink(path)
+        os.mkfifo(path)
+
+    outcome = restore(machine, ENTRY, OTHER_PF)
+
+    [told] = outcome.problems
+    assert "driver_override could not be read within 0.1 s" in told
+    assert "A guest that has such a VF open is the usual cause" in told
+    assert outcome.ready == 1
+    second = ENTRY._replace(nic="eth3", vf=2, address=VFS[2])
+    assert restore(machine, second).ready == 1, "of the same PF"
+
+
+@pytest.mark.parametrize("mode", ["vst", "trunk"])
+def test_a_vf_of_a_nic_that_has_changed_its_ways_is_in_doubt(machine: Machine, mode: str) -> None:
+    entry = ENTRY._replace(vlan_mode=mode)
+    if mode == "vst":
+        machine.netlink.without_attributes.add("ens1f0")
+    else:
+        entry = entry._replace(values={})
+    machine.bind(VFS[0], "vfio-pci")
+
+    outcome = restore(machine, entry, OTHER_PF)
+
+    [told] = outcome.problems
+    does = "does not tag VLANs" if mode == "vst" else "tags VLANs"
+    assert f"{does} for its VFs, other than when its guest got the VF" in told
+    assert machine.driver(VFS[0]) is None
+    assert outcome.ready == 1
+
+
+def test_a_vf_that_is_changed_before_it_gets_its_driver_gets_none(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.alter_vf("ens1f0", 0, **ENTRY.values)
+    states = machine.netlink.vf_states
+    asked = []
+
+    def change(ifindex: int) -> t.Any:
+        asked.append(ifindex)
+        if len(asked) == 3:
+            machine.alter_vf("ens1f0", 0, spoofchk=False)
+        return states(ifindex)
+
+    monkeypatch.setattr(machine.netlink, "vf_states", change)
+
+    outcome = restore(machine, ENTRY, OTHER_PF)
+
+    assert "it has spoofchk False where True must be" in outcome.problems[0]
+    assert outcome.again
+    assert machine.driver(VFS[0]) is None
+    assert machine.driver("0000:01:10.1") == "vfio-pci"
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"pf_mac": "04:70:00:00:00:99"}, True),
+        ({"vf": 3}, True),
+        ({"pf_address": "0000:3b:00.0"}, False),
+        ({"address": VFS[1]}, False),
+        ({"state": _ledger.CHANGING}, False),
+        ({"driver": "mlx5_vfio_pci"}, True),
+    ],
+)
+def test_another_try_comes_where_it_may_help(
+    machine: Machine, change: dict[str, t.Any], again: bool
+) -> None:
+    assert restore(machine, ENTRY._replace(**change), OTHER_PF).again == again
+
+
 @pytest.mark.parametrize(
     ("outcome", "check", "code"),
     [
+        (_restore.Outcome(1, [], ["y"], True), False, 75),
+        (_restore.Outcome(1, [], ["y"], True), True, 1),
         (_restore.Outcome(2, [], []), False, 0),
         (_restore.Outcome(2, ["x"], []), False, 0),
         (_restore.Outcome(2, ["x"], []), True, 1),
@@ -277,5 +455,5 @@ def test_a_ledger_that_cannot_be_read_is_told(
     machine.put(_ledger.PATH, "{")
     monkeypatch.setattr(_restore, "Host", lambda: machine)
 
-    assert _restore.main([]) == 1
+    assert _restore.main([]) == 75
     assert f"not restored: the ledger {_ledger.PATH} cannot be read" in capsys.readouterr().err

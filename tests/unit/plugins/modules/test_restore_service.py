@@ -61,6 +61,17 @@ def test_the_service_is_installed_and_enabled(machine: Machine, run: Runner) -> 
     assert machine.commands == [["systemctl", "enable", _restore_service.NAME]]
 
 
+def test_a_python_that_may_not_last_is_warned_of(machine: Machine, run: Runner) -> None:
+    [warning] = run()["warnings"]
+    assert "may remove" in warning
+
+    machine.replace("/usr/bin/python3", "")
+    done = run()
+
+    assert done["warnings"] == []
+    assert "ExecStart=/usr/bin/python3 /" in (machine.read(_restore_service.UNIT) or "")
+
+
 def test_a_second_run_changes_nothing(machine: Machine, run: Runner) -> None:
     run()
     machine.commands.clear()
