@@ -130,16 +130,21 @@ class Host:
     def _helper_call(
         self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
-        if self._helper is None:
-            self._helper = _Helper()
+        """What *function* answers or raises in the child; `TimeoutError` after *seconds*."""
+        # A child that did not answer, for whatever cause, is not asked again.
+        helper, self._helper = self._helper or _Helper(), None
         try:
-            return self._helper.call(seconds, function, *arguments)
-        except TimeoutError as error:
-            self._helper = None
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from error
-        except OSError as error:
+            answer, error = helper.call(seconds, function, *arguments)
+        except TimeoutError as late:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from late
+        except (EOFError, ConnectionError) as end:
+            raise OSError(errno.EIO, "the process that makes the access was ended", path) from end
+        self._helper = helper
+        if isinstance(error, OSError) and error.filename is not None:
             error.filename = path
-            raise
+        if error is not None:
+            raise error
+        return answer
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Put *content* into the file *path* atomically, making missing directories.
@@ -257,21 +262,21 @@ class _Helper:
                 os._exit(1)
         other.close()
 
-    def call(self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
-        """What *function* answers or raises; raises `TimeoutError` after *seconds*.
+    def call(
+        self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> tuple[t.Any, Exception | None]:
+        """What *function* answers and what it raises, of which one is `None`.
 
-        The child is then lost, and this object with it.
+        Raises `TimeoutError` after *seconds*, and `EOFError` or `ConnectionError` where somebody
+        has ended the child. In all of these cases the child is lost.
         """
         self._socket.settimeout(max(seconds, 0.001))
         try:
             _send(self._socket, (function, arguments))
-            answer, error = _receive(self._socket)
+            return _receive(self._socket)
         except socket.timeout as error:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
             os.kill(self._child, signal.SIGKILL)
             raise TimeoutError from error
-        if error is not None:
-            raise error
-        return answer
 
     def __del__(self) -> None:
         self._socket.close()

@@ -135,6 +135,40 @@ def test_many_writes_and_locked_reads_take_one_child(
     assert len(forks) == 1
 
 
+def test_a_child_that_somebody_ends_is_an_error_and_the_next_one_serves(
+    host: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    host.write("/file", "1")
+    assert host._helper is not None
+    os.kill(host._helper._child, signal.SIGKILL)
+    os.waitid(os.P_PID, host._helper._child, os.WEXITED | os.WNOWAIT)
+
+    with pytest.raises(OSError, match="was ended: '/file'"):
+        host.write("/file", "2")
+    host.write("/file", "3")
+    assert (tmp_path / "file").read_text() == "3"
+
+
+def test_a_child_whose_answer_nobody_waited_for_answers_no_other_call(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a signal ends the wait."""
+    for name in ("driver_override", "sriov_numvfs"):
+        (tmp_path / name).write_text(name)
+    assert host.read("/driver_override") == "driver_override"
+    receive = _host._receive
+
+    def interrupted(connection: object) -> object:
+        monkeypatch.setattr(_host, "_receive", receive)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_host, "_receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        host.read("/driver_override")
+    assert host.read("/sriov_numvfs") == "sriov_numvfs"
+
+
 def test_the_child_ends_with_its_parent(host: Host, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     host.write("/file", "1")

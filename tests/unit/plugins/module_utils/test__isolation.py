@@ -348,7 +348,7 @@ events = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(events, min_size=8, max_size=8),
     st.fixed_dictionaries(
