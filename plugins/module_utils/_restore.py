@@ -152,10 +152,11 @@ def _restore_port(
                 target._replace(address=address, values={}, driver=None) if problem else target
             )
     try:
-        steps, used = _plan(host, targets, ports, own)
+        steps, kept = _plan(host, targets, ports, own)
     except SriovError as error:
         return Outcome(0, [], [*problems, str(error)], again=True)
-    problems += [f"{names[address]}: in use: {'; '.join(used[address])}" for address in used]
+    problems += [f"{names[address]}: {text}" for address, text in kept.items()]
+    again = again or bool(kept)
     if not check_mode:
         failed = _isolation.apply(host, steps).failed
         problems += [f"{names[address]}: {text}" for address, text in failed.items()]
@@ -176,17 +177,25 @@ def _plan(
     targets: t.Sequence[_isolation.Target],
     ports: t.Mapping[str, Port],
     own: t.Container[str],
-) -> tuple[list[_isolation.Step], dict[str, list[str]]]:
-    """The steps to *targets*, and who uses the VFs that are therefore left alone, by address."""
-    devices = {item.address: _pci.read_device(host, item.address) for item in targets}
+) -> tuple[list[_isolation.Step], dict[str, str]]:
+    """The steps to *targets*, and why some VFs are left alone, by address."""
+    kept = {}
+    devices = {}
+    for item in targets:
+        try:
+            devices[item.address] = _pci.read_device(host, item.address)
+        except SriovError as error:
+            kept[item.address] = str(error)
+    targets = [item for item in targets if item.address in devices]
     steps = _isolation.plan(targets, devices, _materialization.states_of(ports))
     used = _usage.holders(host, [step.target.address for step in steps if step.unbind], own=own)
-    steps = [step for step in steps if step.target.address not in used]
+    kept.update((address, f"in use: {'; '.join(texts)}") for address, texts in used.items())
+    steps = [step for step in steps if step.target.address not in kept]
     _driver.check(
         host,
         [_driver.Wanted(step.bind.address, step.bind.after) for step in steps if step.bind],
     )
-    return steps, used
+    return steps, kept
 
 
 def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
