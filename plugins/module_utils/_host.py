@@ -61,6 +61,7 @@ class Host:
         self.root = root
         self._netlink = netlink
         self._helper: _Helper | None = None
+        self._lasting: int | None = None
 
     @property
     def netlink(self) -> Rtnetlink:
@@ -127,12 +128,25 @@ class Host:
         """
         self._helper_call(seconds, path, _write, self.path(path), value)
 
+    @contextlib.contextmanager
+    def lasting(self, descriptor: int) -> t.Iterator[None]:
+        """Have the lock of the file *descriptor* last until the last write within has ended.
+
+        Else, were this process killed in a write, the lock would be free before that has its
+        effect. Who gives the lock up must do so explicitly: a child that was given up has it, too.
+        """
+        self._helper, self._lasting = None, descriptor
+        try:
+            yield
+        finally:
+            self._lasting = None
+
     def _helper_call(
         self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
         """What *function* answers or raises in the child; `TimeoutError` after *seconds*."""
         # A child that did not answer, for whatever cause, is not asked again.
-        helper, self._helper = self._helper or _Helper(), None
+        helper, self._helper = self._helper or _Helper(self._lasting), None
         try:
             answer, error = helper.call(seconds, function, *arguments)
         except TimeoutError as late:
@@ -252,12 +266,12 @@ class _Helper:
     One child serves for all that comes, so that a call costs some 50 microseconds and no fork.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int | None) -> None:
         self._socket, other = socket.socketpair()
         self._child = os.fork()
         if self._child == 0:
             try:
-                _serve(other.detach())
+                _serve(other.detach(), kept)
             finally:
                 os._exit(1)
         other.close()
@@ -284,14 +298,14 @@ class _Helper:
             os.waitpid(self._child, os.WNOHANG)
 
 
-def _serve(channel: int) -> None:
-    """Answer all calls that come through the descriptor *channel*."""
-    # A child that hangs must keep neither the output of its parent nor a lock that it holds.
+def _serve(channel: int, kept: int | None) -> None:
+    """Answer all calls that come through the descriptor *channel*, with the file *kept* open."""
+    # A child that hangs must not keep the output of its parent.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != channel:
+        if int(name) > 2 and int(name) not in (channel, kept):
             with contextlib.suppress(OSError):
                 os.close(int(name))
     with socket.socket(fileno=channel) as connection:

@@ -310,8 +310,10 @@ def locked(host: Host) -> t.Iterator[None]:
                 f"another run{_holder(host, os.fstat(descriptor).st_ino)} has held the lock "
                 f"{_LOCK} for {_LOCK_SECONDS} s: wait for it to end, and see what it waits for"
             )
-        yield
+        with host.lasting(descriptor):
+            yield
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

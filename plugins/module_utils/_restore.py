@@ -145,7 +145,7 @@ def _restore_port(
         if problem:
             problems.append(f"{mzid} {entry.node}.{entry.nic}: {problem}")
             # What a run left, or a card that moved, stays as it is.
-            again = again or address is None
+            again = again or not _settled(entry, ports)
         if address:
             target = _materialization.target(entry, ports)
             targets.append(

@@ -66,9 +66,9 @@ class DoomedHost(Host):
             os.kill(os.getpid(), signal.SIGKILL)
         self._left -= 1
 
-    def write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str, *, seconds: float = 60) -> None:
         self._step()
-        super().write(path, value)
+        super().write(path, value, seconds=seconds)
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         rename = os.rename

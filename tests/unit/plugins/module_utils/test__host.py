@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import signal
 import stat
@@ -223,13 +224,58 @@ def test_a_child_that_the_kernel_does_not_let_go_keeps_neither_lock_nor_output(
         state = Path(f"/proc/{child}/wchan").parent
         assert state.exists(), "the child is still there"
         open_files = {os.readlink(path) for path in (state / "fd").iterdir()}
-        assert not [path for path in open_files if "lock" in path]
+        assert not [path for path in open_files if path.startswith("pipe:")]
         if lock:
             monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 0)
             with _ledger.locked(host):
                 pass
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+KILLED = """
+import sys, {library}._host as _host, {library}._ledger as _ledger
+host = _host.Host(sys.argv[1])
+host.write("/before", "1")
+with _ledger.locked(host):
+    print("locked", flush=True)
+    host.write("/unbind", "7")
+"""
+
+
+def test_a_run_that_is_killed_in_a_write_holds_the_lock_until_that_has_its_effect(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo(tmp_path)
+    (tmp_path / "before").touch()
+    library = _ledger.__name__.rpartition(".")[0]
+    root = str(Path(_ledger.__file__).parents[5])
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(library=library), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "locked\n"
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        assert host.wait_for(
+            lambda: any(
+                re.search("fifo|partner", Path(f"/proc/{child}/wchan").read_text())
+                for child in children.read_text().split()
+            ),
+            seconds=30,
+        ), "it writes"
+        run.kill()
+    monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 0)
+    with pytest.raises(SriovError, match="has held the lock"), _ledger.locked(host):
+        pytest.fail("the write is still going on")
+
+    assert (tmp_path / "unbind").read_text() == "7"
+
+    monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 30)
+    with _ledger.locked(host):
+        pass
 
 
 def test_a_netlink_request_that_blocks_is_given_up(
