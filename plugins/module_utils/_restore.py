@@ -10,7 +10,6 @@ A VF about which anything is in doubt is left without driver, so that its guest 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import typing as t
 
