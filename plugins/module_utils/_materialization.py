@@ -254,11 +254,13 @@ def read_port(host: Host, link: Link, links: t.Sequence[Link]) -> Port:
     Whether the driver keeps attributes at all does not depend on the moment.
     """
     name = f"PF {link.name} ({link.permanent_mac})"
-    states: dict[int, VfState] | None = None
+    states: dict[int, VfState] | None
     try:
         pf = _pci.find_pf(host, link.name, links)
-        with contextlib.suppress(NoVfAttributesError):
+        try:
             states = host.netlink.vf_states(link.index)
+        except NoVfAttributesError:
+            states = None
         again = _pci.find_pf(host, link.name, links)
     except OSError as error:
         raise UnsettledError(f"{name} cannot be read: {error}") from error
