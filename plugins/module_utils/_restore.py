@@ -55,7 +55,10 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
     In check mode only tell what differs.
     """
     with _ledger.exclusive(host, check_mode=check_mode):
-        ledger = _ledger.read(host)
+        try:
+            ledger = _ledger.read(host)
+        except SriovError as error:  # No other try will read it.
+            return Outcome(0, [], [str(error)])
         held = [
             (mzid, entry) for mzid, entries in ledger.items() for entry in entries if entry.held
         ]

@@ -455,5 +455,5 @@ def test_a_ledger_that_cannot_be_read_is_told(
     machine.put(_ledger.PATH, "{")
     monkeypatch.setattr(_restore, "Host", lambda: machine)
 
-    assert _restore.main([]) == 75
+    assert _restore.main([]) == 1
     assert f"not restored: the ledger {_ledger.PATH} cannot be read" in capsys.readouterr().err
