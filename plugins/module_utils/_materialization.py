@@ -14,7 +14,6 @@ next run, from whatever is there, gets it there.
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import (
@@ -87,12 +86,14 @@ class Port(t.NamedTuple):
 class Found(t.NamedTuple):
     """What a run found on its host.
 
-    *ports* are the PFs that it is about, by permanent MAC, *devices* their VFs by address.
-    *functions* are the PCI functions of all interfaces of the host by the MACs that these have.
+    *ports* are the PFs that it is about, by permanent MAC, and *drivers* the drivers of all of
+    their VFs; *devices* are the VFs that the run is about. Both are by address. *functions* are the
+    PCI functions of all interfaces of the host by the MACs that these have.
     """
 
     ledger: Ledger
     ports: dict[str, Port]
+    drivers: dict[str, str | None]
     devices: dict[str, _pci.Device]
     functions: dict[str, dict[str, str]]
 
@@ -192,9 +193,7 @@ def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> di
 def _planned(
     host: Host, mzid: str, claims: t.Sequence[Claim], policy: Policy
 ) -> tuple[Plan, Found]:
-    ledger = _ledger.read(host)
-    held = {entry.pf_mac for entry in ledger.get(mzid, [])}
-    found = look(host, ledger, held.union(item.pf_mac for item in claims))
+    found = look(host, mzid, claims, _ledger.read(host))
     return plan(mzid, claims, policy, found), found
 
 
@@ -207,9 +206,17 @@ def _result(planned: Plan, found: Found, claims: t.Sequence[Claim], mzid: str) -
     }
 
 
-def look(host: Host, ledger: Ledger, macs: t.Iterable[str]) -> Found:
-    """What there is on the host, and above all of the PFs with the permanent *macs*."""
-    ports = read_ports(host, macs)
+def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Found:
+    """What there is on the host, above all of the VFs that are claimed or that *mzid* holds."""
+    vfs = {(item.pf_mac, item.vf) for item in claims}
+    vfs.update(entry.key for entry in ledger.get(mzid, []))
+    ports = read_ports(host, {mac for mac, _vf in vfs})
+    # A VF that the kernel has locked keeps nobody from the others, so no more are read.
+    addresses = [
+        ports[mac].pf.vfs[vf]
+        for mac, vf in sorted(vfs)
+        if mac in ports and 0 <= vf < len(ports[mac].pf.vfs)
+    ]
     functions: dict[str, dict[str, str]] = {}
     for link in host.netlink.links():
         # What is stacked on an interface shows its MAC, too, but has no permanent one.
@@ -217,7 +224,17 @@ def look(host: Host, ledger: Ledger, macs: t.Iterable[str]) -> Found:
             function = _pci.function_of_interface(host, link.name) or ""
             for mac in {link.mac, link.permanent_mac} - {None}:
                 functions.setdefault(str(mac), {})[link.name] = function
-    return Found(ledger, ports, read_devices(host, ports.values()), functions)
+    return Found(
+        ledger,
+        ports,
+        {
+            address: host.link(f"{_pci.DEVICES}/{address}/driver")
+            for port in ports.values()
+            for address in port.pf.vfs
+        },
+        {address: _pci.read_device(host, address) for address in addresses},
+        functions,
+    )
 
 
 def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
@@ -275,17 +292,12 @@ def read_port(host: Host, link: Link, links: t.Sequence[Link]) -> Port:
     return Port(pf, link, states)
 
 
-def read_devices(host: Host, ports: t.Iterable[Port]) -> dict[str, _pci.Device]:
-    """The VFs of *ports* as PCI functions, by address."""
-    return {address: _pci.read_device(host, address) for port in ports for address in port.pf.vfs}
-
-
 def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> Plan:
     """Plan to give *claims* to *mzid* and to take from it all that it holds beyond them.
 
     A held VF that is gone needs nothing. Raises `SriovError` with all that stands against a claim.
     """
-    ledger, ports, devices, _functions = found
+    ledger, ports, devices = found.ledger, found.ports, found.devices
     claimed = {(item.pf_mac, item.vf) for item in claims}
     problems = [text for item in claims for text in _problems(item, mzid, policy, found, claimed)]
     if problems:
@@ -430,9 +442,8 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
     stranded = [
         f"{entry.node}.{entry.nic}: {text}"
         for entry in plan.before.get(mzid, [])
-        if entry.held and entry.key not in staying and not address_of(entry, found.ports)
-        for port in [found.ports.get(entry.pf_mac)]
-        for text in _usage.stranded(host, entry, port and port.pf)
+        if entry.held and entry.key not in staying and entry.pf_mac not in found.ports
+        for text in _usage.stranded(host, entry)
     ]
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
@@ -615,7 +626,7 @@ def _collisions_beside_the_ledger(
             yield f"its MAC {item.mac} is that of this host's interface {interface}"
     known = {entry.key for entries in found.ledger.values() for entry in entries}
     for vf, state in (port.states or {}).items():
-        driver = found.devices[port.pf.vfs[vf]].driver
+        driver = found.drivers[port.pf.vfs[vf]]
         # Nobody can send through a VF without driver.
         if driver is None or (item.pf_mac, vf) in known or (item.pf_mac, vf) in claimed:
             continue

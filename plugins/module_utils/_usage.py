@@ -111,23 +111,19 @@ def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Itera
     return not macs or entry.pf_mac in macs
 
 
-def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
-    """Why the VF of *entry*, which its PF does not show, is not gone; nothing where it is.
-
-    *pf* is as `remains` takes it.
-    """
-    if not remains(host, entry, pf, host.netlink.links()):
-        return
-    using = users(host, [_pci.read_device(host, entry.address)]).get(entry.address, [])
-    why = (
-        f"PF {pf.interface or pf.address} does not list it: its VFs are just being made or "
-        "destroyed. Run this again when that has ended"
-        if pf
-        else f"no interface here has the MAC {entry.pf_mac} of PF {entry.pf_name} at "
-        f"{entry.pf_address}: load its driver, or move its interface back from the network "
-        "namespace where it is, and run this again"
-    )
-    yield "; ".join([f"VF {entry.address} is still there, but {why}", *using])
+def stranded(host: Host, entry: _ledger.Entry) -> t.Iterator[str]:
+    """Why the VF of *entry*, whose PF no interface here shows, is not gone; nothing where it is."""
+    if remains(host, entry, None, host.netlink.links()):
+        using = users(host, [_pci.read_device(host, entry.address)]).get(entry.address, [])
+        yield "; ".join(
+            [
+                f"VF {entry.address} is still there, but no interface here has the MAC "
+                f"{entry.pf_mac} of PF {entry.pf_name} at {entry.pf_address}: load its driver, or "
+                "move its interface back from the network namespace where it is, and run this "
+                "again",
+                *using,
+            ]
+        )
 
 
 def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
