@@ -43,11 +43,11 @@ _REMEDIES = {
     # drivers/pci/iov.c: room in the windows of the bridges above, and numbers of their buses.
     errno.ENOMEM: "there is no address space, or no bus number, for so many VFs: enable 'Above 4G "
     "decoding', ARI and SR-IOV in the firmware setup, or add the kernel argument pci=realloc",
-    # ice, since Linux 6.1: openshift/sriov-network-operator#1185.
-    errno.ENOSPC: "the card has no MSI-X vectors (or queues) left for so many VFs, which PF and "
-    "RDMA take one each of for every CPU: lower the count; or leave the PF fewer of them (a driver "
-    "for RDMA that nobody needs, such as irdma, not loaded; msix_vec_per_pf_max of devlink; "
-    "ethtool -L), then run again",
+    # ice_set_per_vf_res(); openshift/sriov-network-operator#1185.
+    errno.ENOSPC: "the card has no MSI-X vectors (or queues) left for so many VFs: its PFs and "
+    "their RDMA driver take some for every CPU. Lower the count; or leave it more, by keeping an "
+    "RDMA driver that nobody needs (irdma) from loading or by lowering the PF's share (devlink's "
+    "msix_vec_per_pf_max), and run again",
     errno.ERANGE: "the device has fewer VFs than that: lower the count, or raise the number in "
     "the card's firmware",
     errno.ENOENT: "its driver offers no SR-IOV: load the vendor's PF driver",
@@ -84,6 +84,8 @@ def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
     it before VFs can be created, and a VF has no carrier without it.
     """
     name = f"PF {wanted.pf} ({pf.address})"
+    if wanted.numvfs == 0 and not pf.numvfs:
+        return Change(pf, 0, ())
     if pf.driver is None:
         raise SriovError(f"{name} has no driver: load the driver of the card, then run again")
     if pf.totalvfs is None or pf.numvfs is None:
@@ -155,12 +157,15 @@ def _is_gone(host: Host, selector: str, rules: str) -> bool:
         return not host.exists(f"{_pci.DEVICES}/{name}")
     if not _pci.is_mac(name) or name in {link.permanent_mac for link in host.netlink.links()}:
         return False
-    # A function without interface may be it: without driver, or in another network namespace.
-    return not any(
-        host.exists(f"{_pci.DEVICES}/{rule.address}") and not _pci.interfaces(host, rule.address)
-        for rule in map(_parse, _lines(rules))
-        if rule and rule.mac == name
-    )
+    places = [rule.address for rule in map(_parse, _lines(rules)) if rule and rule.mac == name]
+    for address in places:
+        # Without driver, or with its interface in another network namespace, it shows no MAC.
+        if host.exists(f"{_pci.DEVICES}/{address}") and not _pci.interfaces(host, address):
+            raise SriovError(
+                f"PF {selector} is {address} by its udev rule, which has no network interface "
+                "here: name it by that address"
+            )
+    return True
 
 
 def plan_all(

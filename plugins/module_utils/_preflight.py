@@ -162,7 +162,9 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) 
     problems = []
 
     def error(cause: str, remedy: str) -> None:
-        problems.append(Problem(ERROR, element, cause, remedy))
+        # A PF that is given up needs nothing.
+        severity = ERROR if wanted.numvfs or carries else WARNING
+        problems.append(Problem(severity, element, cause, remedy))
 
     def warning(cause: str, remedy: str) -> None:
         problems.append(Problem(WARNING, element, cause, remedy))

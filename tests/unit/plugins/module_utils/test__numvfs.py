@@ -204,7 +204,7 @@ def test_unused_vfs_may_go(tmp_path: Path) -> None:
         (errno.ENOMEM, "pci=realloc"),
         (errno.ENOMEM, "no bus number"),
         (errno.ENOSPC, "no MSI-X vectors (or queues) left for so many VFs"),
-        (errno.ENOSPC, "lower the count"),
+        (errno.ENOSPC, "Lower the count; or leave it more"),
         (errno.ERANGE, "raise the number in the card's firmware"),
         (errno.ENOENT, "load the vendor's PF driver"),
         (errno.ENOSYS, "module parameters"),

@@ -66,6 +66,14 @@ def test_no_driver() -> None:
     assert judged(pf_with(driver=None)) == [(ERROR, "it has no driver")]
 
 
+def test_a_pf_that_is_given_up_needs_neither_driver_nor_sriov() -> None:
+    facts = pf_with(driver=None, totalvfs=None)
+    given_up = WANTED._replace(numvfs=0)
+    assert {severity for severity, _cause in judged(facts, given_up)} == {WARNING}
+    carries = "ens1f0 carries a default route"
+    assert judged(facts, given_up, carries)[0][0] == ERROR
+
+
 def test_no_sriov() -> None:
     facts = capable_of(sriov=False)
     assert judged(facts._replace(pf=FACTS.pf._replace(totalvfs=None))) == [

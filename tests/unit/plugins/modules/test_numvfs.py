@@ -229,13 +229,21 @@ def test_a_pf_whose_interface_is_elsewhere_is_not_taken_for_gone(
     del machine.netlink.interfaces["ens1f0"]
     _ledger.write(machine, {"one.hello.demo": [ledger_entry()]})
 
-    assert run(pfs=[{"pf": MAC, "numvfs": 0}])["failed"]
+    text = f"PF {MAC} is {PF} by its udev rule, which has no network interface here"
+    assert text in run(pfs=[{"pf": MAC, "numvfs": 0}])["msg"]
     by_address = [{"pf": PF, "numvfs": 0}]
     assert "materialization one.hello.demo holds it for" in run(pfs=by_address)["msg"]
     assert at_boot(machine) == {MAC: 3}
     _ledger.write(machine, {})
     assert run(pfs=by_address)["changed"]
     assert at_boot(machine) == {}
+
+
+def test_a_pf_without_driver_is_given_up(machine: Machine, run: Runner) -> None:
+    run(pfs=BOTH)
+    machine.write(f"{DEVICES}/{PF}/sriov_numvfs", "0")
+    machine.remove(f"{DEVICES}/{PF}/driver")
+    assert run(pfs=[{"pf": PF, "numvfs": 0}])["steps"] == {_numvfs.UDEV_RULES: ["remove"]}
 
 
 def test_a_pf_whose_vfs_are_held_is_not_given_up_although_they_are_not_there(
