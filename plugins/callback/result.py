@@ -26,7 +26,10 @@ notes:
   - A callback plugin that is enabled after this one does not see the end of a run that went wrong.
 options:
   path:
-    description: File for the document. Its directory must exist.
+    description:
+      - File for the document. Its directory must exist.
+      - A relative path is relative to the directory that Ansible was started in, one in the
+        configuration to that of the configuration.
     type: path
     default: result.json
     env:
@@ -42,6 +45,7 @@ import typing as t
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _result
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
 
 class CallbackModule(CallbackBase):
@@ -122,11 +126,8 @@ class CallbackModule(CallbackBase):
     def _file_errors(self) -> t.Iterator[None]:
         try:
             yield
-        except OSError as error:
-            path = self.get_option("path")
-            self._display.error(
-                f"result document {path}: {error.strerror}; see SRIOV_RESULT", wrap_text=False
-            )
+        except InputError as error:
+            self._display.error(f"result document {error}; see SRIOV_RESULT", wrap_text=False)
             raise SystemExit(1) from error
 
 

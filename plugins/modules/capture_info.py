@@ -29,7 +29,7 @@ seealso:
 EXAMPLES = r"""
 - name: Read what was seen on a wire of the twin
   mergetb.sriov.capture_info:
-    paths: ["{{ lookup('ansible.builtin.env', 'PWD') }}/.twin/wires/x0-ens1f0.pcap"]
+    paths: [/srv/twin/wires/x0-ens1f0.pcap]
   delegate_to: localhost
 """
 

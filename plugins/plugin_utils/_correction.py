@@ -17,7 +17,12 @@ import os
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _json, _schema
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import (
+    _document,
+    _files,
+    _json,
+    _schema,
+)
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
 _INDENT = re.compile(rb"[^\n\"]*\{\r?\n([ \t]+)")
@@ -61,16 +66,18 @@ def corrected(data: bytes, fixes: t.Collection[Fix]) -> str:
 
 def refuse_overwriting(source: str, target: str) -> None:
     """Raise InputError if ``target`` is the file ``source``, by whatever name."""
-    try:
-        same = os.path.samefile(source, target)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
-    if same:
+    if _same(_files.absolute(source), _files.absolute(target)):
         raise InputError(
             f"{target} is the file that is read ({source}), which is never changed; name another"
         )
+
+
+def _same(source: str, target: str) -> bool:
+    """Return whether two absolute paths are of one file, which need not be there yet."""
+    try:
+        return source == target or os.path.samefile(source, target)
+    except OSError:
+        return False
 
 
 def _set(message: t.Any, fix: Fix) -> None:

@@ -9,13 +9,10 @@ docs/result.md describes the document.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _device_map
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _device_map, _files
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
 VERSION = 1
@@ -207,27 +204,16 @@ def _guest_tagged(leaf: t.Mapping[str, t.Any], given: list[dict[str, t.Any]]) ->
 def clear(path: str) -> None:
     """Remove the document of an earlier run.
 
-    :raises OSError: it cannot be removed, or none could be written
+    :raises InputError: it cannot be removed, or none could be written
     """
-    with tempfile.TemporaryFile(dir=os.path.dirname(path)), contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    path = _files.absolute(path)
+    _files.require_writable(path)
+    _files.remove(path)
 
 
 def save(path: str, result: t.Mapping[str, t.Any]) -> None:
-    """Write a document to the absolute ``path``; a reader sees all of it or nothing.
+    """Write a document; a reader sees all of it or nothing.
 
-    :raises OSError: it cannot be written
+    :raises InputError: it cannot be written
     """
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".result-")
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
-            os.fchmod(descriptor, 0o644)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    _files.write(_files.absolute(path), f"{json.dumps(result, indent=2)}\n".encode())

@@ -15,8 +15,11 @@ from pathlib import Path
 from ansible_collections.mergetb.sriov.tests.unit import command_line
 
 COLLECTION = Path("ansible_collections", "mergetb", "sriov")
+ROOT = Path(command_line.COLLECTIONS) / COLLECTION
+"""This checkout."""
 
 _TOLD = "told.json"
+_CALLS = "calls"
 _ACTION = f"""
 import json
 
@@ -26,6 +29,8 @@ from ansible.plugins.action import ActionBase
 
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
+        with open("{_CALLS}", "a") as file:
+            file.write(task_vars["inventory_hostname"] + "\\n")
         with open("{_TOLD}") as file:
             told = json.load(file)[task_vars["inventory_hostname"]]
         if told is None:
@@ -34,15 +39,14 @@ class ActionModule(ActionBase):
 """
 
 
-def collections(directory: Path, module: str) -> Path:
-    """A path of collections, in *directory*, with a copy of this one whose *module* is played."""
+def collections(directory: Path, *modules: str) -> Path:
+    """A path of collections, in *directory*, with a copy of this one whose *modules* are played."""
     for part in ("plugins", "roles", "playbooks"):
-        shutil.copytree(
-            Path(command_line.COLLECTIONS) / COLLECTION / part, directory / COLLECTION / part
-        )
+        shutil.copytree(ROOT / part, directory / COLLECTION / part)
     action = directory / COLLECTION / "plugins" / "action"
     action.mkdir(exist_ok=True)
-    (action / f"{module}.py").write_text(_ACTION, encoding="utf-8")
+    for module in modules:
+        (action / f"{module}.py").write_text(_ACTION, encoding="utf-8")
     return directory
 
 
@@ -51,8 +55,19 @@ def tell(directory: Path, told: t.Mapping[str, t.Any]) -> None:
     (directory / _TOLD).write_text(json.dumps(told), encoding="utf-8")
 
 
+def calls(directory: Path) -> list[str]:
+    """The hosts of all calls of the module in runs in *directory*."""
+    path = directory / _CALLS
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
 def run(
-    collections: Path, directory: Path, playbook: str, *arguments: str, check: bool = True
+    collections: Path,
+    directory: Path,
+    playbook: str,
+    *arguments: str,
+    check: bool = True,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook of the collection in *directory*, on the facility `phobos.xir` there."""
     return command_line.run(
@@ -61,6 +76,5 @@ def run(
         *("-i", "phobos.xir", f"mergetb.sriov.{playbook}", *arguments),
         check=check,
         ANSIBLE_COLLECTIONS_PATH=str(collections),
-        ANSIBLE_INVENTORY_ENABLED="mergetb.sriov.xir",
-        PWD=str(directory),
+        **environment,
     )

@@ -10,6 +10,7 @@ The module itself takes NICs; a test of its own runs it as far as a host without
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import typing as t
@@ -85,7 +86,6 @@ class Facility:
         self._environment = {
             "ANSIBLE_CALLBACKS_ENABLED": "mergetb.sriov.result",
             "SRIOV_RESULT": str(self.result),
-            "PWD": str(directory),
         }
         if not real_module:
             self._environment["ANSIBLE_COLLECTIONS_PATH"] = str(self._collections())
@@ -238,7 +238,7 @@ def test_host_refuses(facility: Facility) -> None:
     # The exit code does not keep Ansible from cleaning up.
     assert list((facility.directory / "tmp").iterdir()) == []
     assert {path.name for path in (facility.directory / "x1").iterdir()} == {"check", "calls"}
-    assert not list(facility.directory.glob(".result*"))
+    assert not list(facility.directory.glob(".mergetb-sriov-*"))
     assert facility.calls("x0") == ["reserved", "withdrawn"]
     assert facility.calls("x1") == ["reserved"]
 
@@ -270,11 +270,11 @@ def test_host_fails(facility: Facility) -> None:
 
 def test_device_map_that_cannot_be_written(facility: Facility) -> None:
     document = facility.document(
-        "materialize", 2, *MATERIALIZE, "-e", "sriov_device_map=nowhere/device_map.json"
+        "materialize", 10, *MATERIALIZE, "-e", "sriov_device_map=nowhere/device_map.json"
     )
-    assert document["outcome"] == "failed"
-    assert "nowhere" in document["message"]
-    assert of_hosts(document, "outcome") == ["ok", "ok"]
+    assert document["outcome"] == "refused"
+    assert f"the directory {facility.directory}/nowhere does not exist" in document["message"]
+    assert of_hosts(document, "outcome") == ["untouched", "untouched"]
 
 
 def test_host_is_unreachable(facility: Facility) -> None:
@@ -329,8 +329,23 @@ def test_the_module_itself(tmp_path: Path) -> None:
 def test_place_that_is_missing_refuses_before_the_first_write(facility: Facility) -> None:
     done = facility.run("materialize", *MATERIALIZE, SRIOV_RESULT="nowhere/result.json")
     assert done.returncode == 1
-    assert "nowhere/result.json: No such file or directory; see SRIOV_RESULT" in done.stderr
+    assert f"the directory {facility.directory}/nowhere does not exist" in done.stderr
+    assert "; see SRIOV_RESULT" in done.stderr
     assert "TASK [" not in done.stdout
+
+
+def test_document_goes_where_the_run_was_started(facility: Facility) -> None:
+    facility.document("materialize", 0, *MATERIALIZE, SRIOV_RESULT="result.json", PWD="/")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a device")
+def test_device_is_neither_removed_nor_replaced(facility: Facility) -> None:
+    full = facility.directory / "full"
+    os.mknod(full, 0o020666, os.makedev(1, 7))
+    done = facility.run("materialize", *MATERIALIZE, SRIOV_RESULT="full")
+    assert done.returncode == 1
+    assert "full is not a regular file; name another; see SRIOV_RESULT" in done.stderr
+    assert full.is_char_device()
 
 
 def test_document_of_an_earlier_run_goes_first(facility: Facility) -> None:

@@ -240,8 +240,11 @@ def test_other_files_may_be_written(tmp_path: Path) -> None:
     _correction.refuse_overwriting(str(source), str(tmp_path / "other.xir"))
     _correction.refuse_overwriting(str(source), str(tmp_path / "new.xir"))
     _correction.refuse_overwriting(str(source), str(tmp_path / "missing" / "new.xir"))
-    with pytest.raises(InputError, match="cannot be written: Not a directory"):
-        _correction.refuse_overwriting(str(source), str(source / "new.xir"))
+
+
+def test_two_results_are_not_one_file_that_is_yet_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name another"):
+        _correction.refuse_overwriting(str(tmp_path / "new"), f"{tmp_path}/./new")
 
 
 def test_document_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _result
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._result import Event, Run
 
 SCHEMA = json.loads(
@@ -237,7 +238,7 @@ def test_save(tmp_path: Path) -> None:
 def test_save_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.mkdir()
-    with pytest.raises(OSError, match="result.json"):
+    with pytest.raises(InputError, match="result.json: cannot be written: Is a directory"):
         _result.save(str(path), {})
     with pytest.raises(TypeError):
         _result.save(str(tmp_path / "other.json"), {"not": {"JSON"}})
@@ -251,7 +252,15 @@ def test_clear(tmp_path: Path) -> None:
     _result.clear(str(path))
     assert list(tmp_path.iterdir()) == []
     path.mkdir()
-    with pytest.raises(OSError, match="result.json"):
+    with pytest.raises(InputError, match="result.json is a directory; name a file"):
         _result.clear(str(path))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="the directory .*/nowhere does not exist"):
         _result.clear(str(tmp_path / "nowhere" / "result.json"))
+
+
+def test_clear_leaves_what_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="pipe is not a regular file; name another"):
+        _result.clear(str(path))
+    assert path.is_fifo()
