@@ -80,6 +80,7 @@ molecule: setup
 
 bench: setup
 	$(IN_VENV) python tests/bench/bench.py
+	.venv/bin/python tests/bench/hostile.py
 	.venv/bin/python tests/bench/info.py
 	.venv/bin/python tests/bench/report.py
 	.venv/bin/python tests/bench/facility.py

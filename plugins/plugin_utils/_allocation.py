@@ -17,7 +17,11 @@ import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names, _placement, _schema
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, refusal
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import (
+    InputError,
+    Problems,
+    listed,
+)
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._materialization import VLANS
 
 if t.TYPE_CHECKING:
@@ -147,7 +151,7 @@ def allocate(
     unasked = [host for host in facility.pfs if facility.found and host not in facility.found]
     if unasked:
         raise InputError(
-            f"what is in use on {', '.join(unasked)} is not known: ask all hypervisors, without"
+            f"what is in use on {listed(unasked)} is not known: ask all hypervisors, without"
             " --limit"
         )
     for host, excluded in facility.excluded.items():
@@ -232,7 +236,7 @@ class _Allocation:
                     f" dematerialize {self._mzid} first"
                 )
         if problems:
-            raise refusal(f"the allocation for {self._mzid}", problems)
+            raise Problems(problems).refusal(f"the allocation for {self._mzid}")
         return held
 
     def choices(self, policy: str, vlans: t.Sequence[int]) -> list[Choice]:
@@ -271,7 +275,7 @@ class _Allocation:
         try:
             return [self._functions[pf] for pf in _placement.place(pfs, requests, policy)]
         except _placement.Infeasible as error:
-            problems = refusal(f"the allocation for {self._mzid}", error.problems)
+            problems = Problems(error.problems).refusal(f"the allocation for {self._mzid}")
             raise InputError(f"{problems}{_REMEDY}") from None
 
     def _indexes(self, functions: t.Mapping[Nic, Function]) -> dict[Nic, int]:
@@ -310,7 +314,7 @@ class _Allocation:
                 chosen[link] = vlan
                 self._vlans.add((domain, vlan))
         if problems:
-            raise refusal(f"the allocation for {self._mzid}", problems)
+            raise Problems(problems).refusal(f"the allocation for {self._mzid}")
         return chosen
 
     def _nic_macs(self) -> dict[Nic, str]:

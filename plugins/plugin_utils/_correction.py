@@ -50,7 +50,7 @@ def corrected(data: bytes, fixes: t.Collection[Fix]) -> str:
     for fix in fixes:
         _set(expected, fix)
     try:
-        document = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        document = _json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError:
         text = _on_wire(data, fixes)
     else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import json
 import re
 import typing as t
 
@@ -18,6 +17,12 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import Input
 
 SIZE_LIMIT = 256 * 2**20
 """Largest file that is read, in bytes."""
+
+MESSAGE_LIMIT = 2**20
+"""Most messages that a document may have within it: those of some thirty thousand hosts.
+
+An empty one takes two bytes of a file, and a hundred in memory.
+"""
 
 # White space aside, control bytes occur in no text, and in every document on the wire: they are
 # the tags of the first fields.
@@ -35,6 +40,10 @@ _FACILITY_JSON = re.compile(
     )""",
     re.VERBOSE,
 )
+
+
+class _TooManyError(InputError):
+    """A document has more messages within it than ``MESSAGE_LIMIT``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +150,8 @@ def decode(data: bytes, kind: Kind) -> t.Any:
         try:
             message = _decode_as(data, candidate)
         except InputError as error:
+            if candidate is kind and isinstance(error, _TooManyError):
+                raise
             errors[candidate.title] = error
             continue
         if candidate is kind:
@@ -158,16 +169,24 @@ def _decode_as(data: bytes, kind: Kind) -> t.Any:
     if _NOT_BASE64.search(text):
         raise InputError(f"this is no {kind.title}: neither JSON, base64 nor a protocol buffer")
     try:
-        return _from_wire(base64.b64decode(text), kind)
+        return _from_wire(base64.b64decode(b"".join(text.split()), validate=True), kind)
     except binascii.Error as error:
         raise InputError(
             f"the base64 text is damaged or truncated ({error}); save it again"
         ) from None
 
 
+def _require_few(is_more: bool) -> None:
+    if is_more:
+        raise _TooManyError(
+            f"there are more than {MESSAGE_LIMIT} objects in it, the limit; most must be empty"
+        )
+
+
 def _from_json(text: bytes, kind: Kind) -> t.Any:
+    _require_few(text.count(b"{") > MESSAGE_LIMIT)
     try:
-        document = json.loads(text)
+        document = _json.loads(text)
         if kind.wrapper in map(_json.normalize, document):
             message = getattr(_json.read(kind.response, document), kind.wrapper)
         else:
@@ -182,6 +201,10 @@ def _from_json(text: bytes, kind: Kind) -> t.Any:
 
 
 def _from_wire(data: bytes, kind: Kind) -> t.Any:
+    # A message takes two bytes at least.
+    if len(data) > 2 * MESSAGE_LIMIT:
+        for message in (kind.message, kind.response):
+            _require_few(_schema.has_more_messages(message, data, MESSAGE_LIMIT))
     message = _schema.parse(kind.message, data)
     if message is not None and kind.fits(message):
         return message

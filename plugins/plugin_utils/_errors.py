@@ -6,6 +6,15 @@
 
 from __future__ import annotations
 
+import typing as t
+
+MESSAGE_LIMIT = 32768
+"""Longest message of an error, in characters."""
+
+_SHOWN = 12
+_PROBLEMS_SHOWN = 20
+_PROBLEM_LIMIT = 1000
+
 
 class InputError(Exception):
     """Input that cannot be used.
@@ -13,9 +22,50 @@ class InputError(Exception):
     The message stands alone: it names the file or element, what is wrong with it, and the remedy.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_cut(message, MESSAGE_LIMIT))
 
-def refusal(what: str, problems: list[str]) -> InputError:
-    """Return the error that refuses ``what`` for all of ``problems``."""
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-    listed = "".join(f"\n- {problem}" for problem in problems)
-    return InputError(f"{what} is refused, {count}:{listed}")
+
+class Problems:
+    """Everything that is wrong with an input: the first of it, and how much there is in all."""
+
+    def __init__(self, problems: t.Iterable[str] = ()) -> None:
+        self._shown: dict[str, None] = {}
+        self._count = 0
+        self.extend(problems)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, problem: str) -> None:
+        """Note what is wrong, unless it is already shown."""
+        problem = _cut(problem, _PROBLEM_LIMIT)
+        if problem in self._shown:
+            return
+        self._count += 1
+        if len(self._shown) < _PROBLEMS_SHOWN:
+            self._shown[problem] = None
+
+    def extend(self, problems: t.Iterable[str]) -> None:
+        """Note all that is wrong."""
+        for problem in problems:
+            self.append(problem)
+
+    def refusal(self, what: str) -> InputError:
+        """Return the error that refuses ``what`` for all of it."""
+        count = f"{len(self)} problem{'' if len(self) == 1 else 's'}"
+        listed = "".join(f"\n- {problem}" for problem in self._shown)
+        more = len(self) - len(self._shown)
+        return InputError(
+            f"{what} is refused, {count}:{listed}" + (f"\n- and {more} more" if more else "")
+        )
+
+
+def listed(texts: t.Sequence[str]) -> str:
+    """Return the first of ``texts``, and how many more there are."""
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -11,7 +11,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names, _schema
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, refusal
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, Problems
 
 _EMULATED = frozenset({"Virtio", "E1000", "E1000E"})
 
@@ -53,9 +53,7 @@ def nics(network: t.Any) -> list[Nic]:
     reader = _Reader(network)
     found = reader.read()
     if reader.problems:
-        raise refusal(
-            f"experiment {_names.quoted(network.id)}", list(dict.fromkeys(reader.problems))
-        )
+        raise reader.problems.refusal(f"experiment {_names.quoted(network.id)}")
     return found
 
 
@@ -63,7 +61,7 @@ class _Reader:
     """Reads to the end whatever is wrong; ``problems`` tells it all."""
 
     def __init__(self, network: t.Any) -> None:
-        self.problems: list[str] = []
+        self.problems = Problems()
         self._network = network
         self._nodes: dict[str, t.Any] = {}
         self._sockets: dict[tuple[str, int], t.Any] = {}
@@ -108,24 +106,24 @@ class _Reader:
                 members.append(key)
             else:
                 self.problems.append(f"{what}: node {_names.quoted(key[0])} has no socket {key[1]}")
-        vfs = [key for key in members if self._asks_vf(key)]
+        vfs = {key: None for key in members if self._asks_vf(key)}
         if not vfs:
             return
         try:
             _names.link(link.id, "link")
         except InputError as error:
             self.problems.append(str(error))
-        self.problems += [
+        self.problems.extend(
             f"{what}: {node} socket {index} is no VF, but others of the link are; set port.vf==True"
             " on all of them or on none"
             for node, index in members
             if (node, index) not in vfs
-        ]
-        self.problems += [
+        )
+        self.problems.extend(
             f"{what}: {name} is for an emulator, which no frame of a VF passes; leave it out"
             for name in ("latency", "loss")
             if getattr(link, name).op
-        ]
+        )
         capacity = self._capacity(link.capacity, f"{what}: capacity")
         for key in vfs:
             yield self._nic(key, link.id, capacity)
@@ -145,9 +143,10 @@ class _Reader:
         model = self._model(socket.port.model, f"{what} port.model")
         if model in _EMULATED:
             self.problems.append(f"{what} port.model is {model}, which no VF is; leave it out")
+        addresses = []
         for address in socket.addrs:
             try:
-                _names.address(address, f"{what} address")
+                addresses.append(_names.interface_address(address, f"{what} address"))
             except InputError as error:
                 self.problems.append(str(error))
         return Nic(
@@ -157,7 +156,7 @@ class _Reader:
             host=self._wanted(node.host, f"node {name}: host"),
             model=model,
             capacity=max(capacity, self._capacity(socket.port.capacity, f"{what} port.capacity")),
-            addresses=tuple(socket.addrs),
+            addresses=tuple(addresses),
         )
 
     def _model(self, constraint: t.Any, what: str) -> str | None:

@@ -6,23 +6,25 @@
 
 One reader serves protojson (Go), betterproto (camel and snake case) and encoding/json (Go structs):
 
-- keys are compared by their letters and digits, lower-cased: ``NICs``, ``niCs`` and ``ni_cs`` are
+- keys are compared without underscores, lower-cased: ``NICs``, ``niCs`` and ``ni_cs`` are
   one field; keys of maps are data and stay as they are;
 - enums by name, with or without the enum's own name in front, or by number;
 - integers as numbers or as decimal strings;
 - the fields of a oneof also inside an object that is named after it, and with all its other fields
   beside the one that is set, but empty (betterproto, when it writes default values).
 
-What the schema does not know, a field or the name of an enum's value, is skipped.
+What the schema does not know, a field or the name of an enum's value, is skipped. What is given
+twice is refused, since readers differ in which of the two they take.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _schema
+from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names, _schema
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
 
 _BITS = {"int32": 31, "uint32": 32, "uint64": 64}
@@ -38,8 +40,30 @@ class _Mismatch(Exception):
 
 @functools.lru_cache(maxsize=4096)
 def normalize(name: str) -> str:
-    """Return the letters and digits of ``name``, lower-cased."""
-    return re.sub("[^a-z0-9]", "", name.lower())
+    """Return ``name`` without underscores and lower-cased; of other scripts than ASCII as it is."""
+    return name.replace("_", "").lower() if name.isascii() else name
+
+
+def loads(text: bytes | str) -> t.Any:
+    """Return the decoded JSON ``text``.
+
+    :raises InputError: an object has a key twice
+    :raises ValueError: it is no JSON
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+
+
+def _object(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        seen: set[str] = set()
+        key = next(key for key, _value in pairs if key in seen or seen.add(key))
+        raise InputError(f"the JSON has the key {_names.quoted(key)} twice in one object")
+    return result
+
+
+def _constant(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def read(message_name: str, document: t.Any) -> t.Any:
@@ -59,6 +83,7 @@ def _message(message_name: str, value: t.Any) -> dict[str, t.Any]:
         raise _Mismatch("must be an object")
     fields, oneofs = _known(message_name)
     result: dict[str, t.Any] = {}
+    given: dict[str, str] = {}
     for key, item in value.items():
         if item is None:
             continue
@@ -66,13 +91,16 @@ def _message(message_name: str, value: t.Any) -> dict[str, t.Any]:
         try:
             if name in fields:
                 field = fields[name]
+                if name in given:
+                    raise _Mismatch(f"is there twice: as {given[name]}, too")
+                given[name] = key
                 converted = _field(field, item)
                 if converted is not None:
                     result[field.name] = converted
             elif name in oneofs:
                 result.update(_message(message_name, item))
         except _Mismatch as error:
-            error.place = f".{key}{error.place}"
+            error.place = f".{key[:60]}{error.place}"
             raise
     for arms in oneofs.values():
         _keep_one(arms, result)
@@ -114,7 +142,10 @@ def _field(field: _schema.Field, value: t.Any) -> t.Any:
         if not isinstance(value, dict):
             raise _Mismatch("must be an object")
         key_type = field.map_key
-        return {_value(key_type, key): _at(f".{key}", field, item) for key, item in value.items()}
+        return {
+            _value(key_type, key): _at(f".{str(key)[:60]}", field, item)
+            for key, item in value.items()
+        }
     if field.repeated:
         if not isinstance(value, list):
             raise _Mismatch("must be a list")
@@ -140,7 +171,7 @@ def _value(type_name: str, value: t.Any) -> t.Any:
     if type_name == "bool":
         return _boolean(value)
     if type_name in _schema.ENUMS:
-        if isinstance(value, str) and not value.isdecimal():
+        if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
             return _enum_numbers(type_name).get(normalize(value))
         return _integer(value, 31)
     return _message(type_name, value)
@@ -163,7 +194,7 @@ def _boolean(value: t.Any) -> bool:
 
 
 def _integer(value: t.Any, bits: int) -> int:
-    is_decimal = isinstance(value, str) and re.fullmatch("[0-9]{1,20}", value)
+    is_decimal = isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,19}", value)
     if is_decimal or (isinstance(value, float) and value.is_integer()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << bits:

@@ -12,9 +12,14 @@ which port; where it has no waypoint at a leaf, that leaf is somebody else's to 
 from __future__ import annotations
 
 import collections
+import itertools
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import listed
+
+_TOLD = 2
+"""Waypoints of one port that are looked at; one alone is what there should be."""
 
 
 class Uplink(t.NamedTuple):
@@ -45,8 +50,8 @@ def ports(uplinks: t.Iterable[Uplink]) -> list[dict[str, t.Any]]:
     ]
 
 
-def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> list[str]:
-    """Return where the waypoints of a materialization contradict what its VFs need.
+def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iterator[str]:
+    """Yield where the waypoints of a materialization contradict what its VFs need.
 
     :param segments: all of the materialization's
     """
@@ -56,10 +61,31 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> list[s
         for waypoint in segment.waypoints
         if _port(waypoint) is not None
     }
-    return [
-        *(problem for uplink in uplinks for problem in _at_port(uplink, described)),
-        *_shared_vlans(uplinks),
-    ]
+    # What a port lacks is the same for all NICs of one segment, and worked out once.
+    ports: dict[int, dict[tuple[str, str], list[t.Any]]] = {}
+    lacking: dict[tuple[int, str, str, int], list[str]] = {}
+    for uplink in uplinks:
+        if uplink.port is None or uplink.leaf not in described:
+            continue
+        segment = id(uplink.segment)
+        if segment not in ports:
+            ports[segment] = _by_port(uplink.segment)
+        key = segment, uplink.leaf, uplink.port, uplink.vlan
+        if key not in lacking:
+            waypoints = ports[segment].get((uplink.leaf, uplink.port), [])
+            lacking[key] = list(itertools.islice(_lacking(uplink, waypoints), _TOLD))
+        yield from (f"{uplink.what} {what}" for what in lacking[key])
+    yield from _shared_vlans(uplinks)
+
+
+def _by_port(segment: t.Any) -> dict[tuple[str, str], list[t.Any]]:
+    """Return the waypoints of a segment by leaf and port; of one port no more than are told of."""
+    found = collections.defaultdict(list)
+    for waypoint in segment.waypoints:
+        port = _port(waypoint)
+        if port is not None and len(found[waypoint.host, port]) < _TOLD:
+            found[waypoint.host, port].append(waypoint)
+    return found
 
 
 def _port(waypoint: t.Any) -> str | None:
@@ -68,34 +94,26 @@ def _port(waypoint: t.Any) -> str | None:
     return getattr(waypoint, kind).port.name if kind in ("access", "trunk") else None
 
 
-def _at_port(uplink: Uplink, described: t.Container[str]) -> t.Iterator[str]:
-    if uplink.port is None or uplink.leaf not in described:
-        return
+def _lacking(uplink: Uplink, waypoints: t.Sequence[t.Any]) -> t.Iterator[str]:
     where = f"port {uplink.port} of leaf {uplink.leaf}"
-    waypoints = [
-        waypoint
-        for waypoint in uplink.segment.waypoints
-        if (waypoint.host, _port(waypoint)) == (uplink.leaf, uplink.port)
-    ]
     if not waypoints:
         yield (
-            f"{uplink.what} PF {uplink.pf} of {uplink.host} is cabled to {where}, where link"
+            f"PF {uplink.pf} of {uplink.host} is cabled to {where}, where link"
             f" {_names.quoted(uplink.link)} has no waypoint to carry VLAN {uplink.vlan}"
         )
     for waypoint in waypoints:
         untagged = {*waypoint.bridge.untagged, waypoint.bridge.pvid}
         if waypoint.WhichOneof("interface") == "access" or uplink.vlan in untagged:
             yield (
-                f"{uplink.what} VLAN {uplink.vlan} must be tagged, but the waypoint at {where}"
-                " has it untagged"
+                f"VLAN {uplink.vlan} must be tagged, but the waypoint at {where} has it untagged"
             )
             continue
         given = [list(vlans) for vlans in (waypoint.trunk.vids, waypoint.bridge.tagged) if vlans]
         if not given or any(uplink.vlan not in vlans for vlans in given):
             told = sorted({vlan for vlans in given for vlan in vlans} - {uplink.vlan})
             yield (
-                f"{uplink.what} VLAN {uplink.vlan}, but the waypoint at {where} has"
-                f" {' and '.join(map(str, told)) or 'no VLAN'}"
+                f"VLAN {uplink.vlan}, but the waypoint at {where} has"
+                f" {listed([str(vlan) for vlan in told]) or 'no VLAN'}"
             )
 
 
@@ -108,6 +126,7 @@ def _shared_vlans(uplinks: t.Iterable[Uplink]) -> t.Iterator[str]:
         networks[uplink.leaf, uplink.vlan].setdefault(vni or uplink.link, told)
     for (leaf, vlan), links in networks.items():
         if len(links) > 1:
-            yield f"VLAN {vlan} of leaf {leaf} is that of {len(links)} links: " + ", ".join(
-                links.values()
+            yield (
+                f"VLAN {vlan} of leaf {leaf} is that of {len(links)} links:"
+                f" {listed([*links.values()])}"
             )

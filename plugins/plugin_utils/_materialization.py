@@ -10,7 +10,11 @@ import collections
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _leafs, _names
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, refusal
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import (
+    InputError,
+    Problems,
+    listed,
+)
 
 _T = t.TypeVar("_T")
 
@@ -40,7 +44,7 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
     reader = _Reader(materialization, pfs)
     result = reader.read()
     if reader.problems:
-        raise refusal(f"materialization {result['mzid']}", reader.problems)
+        raise reader.problems.refusal(f"materialization {result['mzid']}")
     return result
 
 
@@ -48,13 +52,24 @@ class _Reader:
     """Reads to the end whatever is wrong; ``problems`` tells it all."""
 
     def __init__(self, materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> None:
-        self.problems: list[str] = []
+        self.problems = Problems()
         self._materialization = materialization
         self._pfs = pfs
         self._uplinks: list[_leafs.Uplink] = []
-        self._allocations: dict[str, list[t.Any]] = collections.defaultdict(list)
+        # Of each node the hosts, of each NIC the MAC addresses: two of a kind tell a contradiction.
+        self._hosts: dict[str, dict[str, None]] = collections.defaultdict(dict)
+        self._macs: dict[tuple[str, str], dict[str, None]] = collections.defaultdict(dict)
         for vm in materialization.vms:
-            self._allocations[vm.vm_alloc.node].append(vm.vm_alloc)
+            self._note(vm.vm_alloc)
+
+    def _note(self, allocation: t.Any) -> None:
+        if allocation.resource and len(self._hosts[allocation.node]) < 2:
+            self._hosts[allocation.node][allocation.resource] = None
+        for nic in allocation.NICs.alloc.values():
+            for port in nic.alloc.values():
+                macs = self._macs[allocation.node, port.name]
+                if len(macs) < 2:
+                    macs[port.mac] = None
 
     def read(self) -> dict[str, t.Any]:
         """Return the result of ``vfs``, with None for what is wrong."""
@@ -70,7 +85,9 @@ class _Reader:
         ]
         self._refuse_repeated(found)
         self._refuse_virtio(found)
-        self.problems += _leafs.problems(self._uplinks, [s for _link, s in self._segments()])
+        self.problems.extend(
+            _leafs.problems(self._uplinks, [segment for _link, segment in self._segments()])
+        )
         hosts = collections.defaultdict(list)
         for host, vf in sorted(found, key=_order):
             hosts[host].append(vf)
@@ -115,11 +132,11 @@ class _Reader:
                     vlan=vf.vid,
                 )
             )
-        for allocation in self._allocations.get(endpoint.node, ()):
-            if allocation.resource and allocation.resource != endpoint.host:
+        for host in self._hosts.get(endpoint.node, ()):
+            if host != endpoint.host:
                 self.problems.append(
                     f"{what} host {_names.quoted(endpoint.host)}, but its VM is allocated on"
-                    f" {_names.quoted(allocation.resource)}"
+                    f" {_names.quoted(host)}"
                 )
         if vf.vid not in VLANS:
             self.problems.append(f"{what} VLAN {vf.vid} is outside 1 to 4094")
@@ -130,8 +147,6 @@ class _Reader:
             )
         if endpoint.mtu and endpoint.mtu not in MTUS:
             self.problems.append(f"{what} MTU {endpoint.mtu} is outside 68 to 65535")
-        for address in vf.addrs:
-            self._checked(_names.address, address, f"{what} address")
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
             "nic": self._checked(_names.NIC.check, vf.virtif.name, f"{what} NIC"),
@@ -141,7 +156,10 @@ class _Reader:
             "mac": self._mac(endpoint, what),
             "vlan": vf.vid,
             "mtu": endpoint.mtu or None,
-            "addresses": list(vf.addrs),
+            "addresses": [
+                self._checked(_names.interface_address, address, f"{what} address")
+                for address in vf.addrs
+            ],
         }
 
     def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
@@ -157,7 +175,7 @@ class _Reader:
                         " in the facility's model: add it there"
                     )
                 return {**pf, "mac": pf["mac"] or mac}
-        offered = ", ".join(f"{pf['name']} ({pf['mac']})" for pf in self._pfs[host])
+        offered = listed([f"{pf['name']} ({pf['mac']})" for pf in self._pfs[host]])
         raise InputError(
             f"{what} PF {_names.quoted(interface.name)} ({mac}) is none that {host} offers:"
             f" {offered or 'it offers no PF'}"
@@ -170,13 +188,7 @@ class _Reader:
             ("endpoint", endpoint.mac),
             ("frontend", vf.virtif.mac),
             ("VF", vf.parent.mac),
-            *(
-                ("allocation", port.mac)
-                for allocation in self._allocations.get(endpoint.node, ())
-                for nic in allocation.NICs.alloc.values()
-                for port in nic.alloc.values()
-                if port.name == vf.virtif.name
-            ),
+            *(("allocation", mac) for mac in self._macs.get((endpoint.node, vf.virtif.name), ())),
         ]
         places = collections.defaultdict(list)
         for place, value in given:
@@ -205,7 +217,7 @@ class _Reader:
                     users[f"MAC address {pf['mac']}"].append(_label(host, pf))
         for what, names in users.items():
             if len(names) > 1:
-                self.problems.append(f"{what} is taken {len(names)} times: {', '.join(names)}")
+                self.problems.append(f"{what} is taken {len(names)} times: {listed(names)}")
 
     def _refuse_virtio(self, found: list[tuple[str, dict[str, t.Any]]]) -> None:
         """Refuse VFs on a PF that carries virtio links: frames of one get lost on the other.
@@ -224,7 +236,7 @@ class _Reader:
                             f"link {_names.quoted(link)} comes to {host} by virtio without naming"
                             f" its PF, and a VF is taken of {label}"
                         )
-                    elif interface.name == pf["name"] or _same_mac(interface.mac, pf["mac"]):
+                    elif interface.name == pf["name"] or _names.same_mac(interface.mac, pf["mac"]):
                         self.problems.append(
                             f"link {_names.quoted(link)} comes to {host} by virtio on {label}, of"
                             " which a VF is taken; one PF cannot serve both"
@@ -257,10 +269,6 @@ def _is_meant(pf: Pf, mac: str | None, name: str) -> bool:
     if pf["mac"] and mac:
         return pf["mac"] == mac
     return name != "" and pf["name"] == name
-
-
-def _same_mac(given: str, mac: str | None) -> bool:
-    return given.lower().replace("-", ":") == mac
 
 
 def _label(host: str, pf: Pf) -> str:

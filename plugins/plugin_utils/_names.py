@@ -10,6 +10,7 @@ Each check takes the value and ``what``, the name of the value in the error that
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 
 try:
@@ -26,6 +27,15 @@ TEXT_LIMIT = 255
 
 LINK_LIMIT = 65535
 """Longest name of a link, in characters: mergexp makes it of the names of all its members."""
+
+
+# The libraries also take line breaks, underscores, signs, digits of other scripts, netmasks, zones
+# and abbreviations.
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(/(0|[1-9][0-9]{0,2}))?")
+_MAC = re.compile(
+    "([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}"
+    r"|([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}|[0-9A-Fa-f]{12}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +108,21 @@ def address(value: str, what: str) -> str:
 
     :raises InputError: ``value`` is not an IP address
     """
-    require_netaddr()
+    return interface_address(value, what).partition("/")[0]
+
+
+def interface_address(value: str, what: str) -> str:
+    """Return an IP address as canonical text, with its prefix length if ``value`` has one.
+
+    :raises InputError: ``value`` is not an IP address
+    """
     try:
-        return str(netaddr.IPNetwork(value).ip)
-    except (netaddr.AddrFormatError, ValueError):
+        if not _ADDRESS.fullmatch(value):
+            raise ValueError
+        interface = ipaddress.ip_interface(value)
+    except ValueError:
         raise InputError(f"{what} {quoted(value)} is not an IP address") from None
+    return str(interface if "/" in value else interface.ip)
 
 
 def mac(value: str, what: str) -> str:
@@ -111,12 +131,20 @@ def mac(value: str, what: str) -> str:
     :raises InputError: ``value`` is not a MAC address, is zero or is multicast
     """
     require_netaddr()
-    if not netaddr.valid_mac(value):
+    if not _MAC.fullmatch(value):
         raise InputError(f"{what} {quoted(value)} is not a MAC address")
     eui = netaddr.EUI(value, version=48, dialect=netaddr.mac_unix_expanded)
     if eui.value == 0 or eui.words[0] & 1:
         raise InputError(f"{what} {eui} is zero or multicast: no interface has it")
     return str(eui)
+
+
+def same_mac(value: str, canonical: str | None) -> bool:
+    """Return whether ``value`` spells a MAC address that ``mac`` has returned."""
+    try:
+        return canonical is not None and mac(value, "MAC") == canonical
+    except InputError:
+        return False
 
 
 def require_netaddr() -> None:

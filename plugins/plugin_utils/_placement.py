@@ -16,12 +16,11 @@ import dataclasses
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import listed
 
 POLICIES = ("spread", "pack")
 STEPS = 100_000
 """Longest search, in NICs placed."""
-
-_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
             places[getattr(pf, key)].append(pf)
         for name, group in groups.items():
             if len(group) > 1 and not any(map(alone.get, group)) and _problems(pfs, group):
-                labels = _listed([request.label for request in group])
+                labels = listed([request.label for request in group])
                 reasons = [
                     f"{where}: {_shortage(suitable, group)}"
                     for where, there in places.items()
@@ -123,7 +122,7 @@ def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
                 ]
                 shortages.append(
                     f"{kind} {_names.quoted(name)}: no {whole} gives VFs to all of {labels}:"
-                    f" {_listed(reasons)}"
+                    f" {listed(reasons)}"
                 )
     return shortages or [f"all hosts together: {total}" for total in _totals(pfs, requests)]
 
@@ -156,11 +155,6 @@ def _problems(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
     """Return why requests have no place if they have these PFs to themselves; nothing if so."""
     search = _Search(pfs, requests, POLICIES[0])
     return search.problems() if search.run() is None and not search.gave_up else []
-
-
-def _listed(texts: t.Sequence[str]) -> str:
-    more = len(texts) - _SHOWN
-    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Site(t.NamedTuple):
@@ -369,18 +363,18 @@ class _Search:
         rest = self._link_rest[request.link]
         match constraint:
             case "host":
-                hosts = _listed(sorted({pf.host for pf in pfs.values()}))
+                hosts = listed(sorted({pf.host for pf in pfs.values()}))
                 return f"host {_names.quoted(request.host or '')} is asked for; there is {hosts}"
             case "node":
                 return f"the other NICs of its node are on {self._site_of[request.node].host}"
             case "model":
-                models = _listed([f"{p.label} is {p.model or 'unknown'}" for p in pfs.values()])
+                models = listed([f"{p.label} is {p.model or 'unknown'}" for p in pfs.values()])
                 return f"NIC model {request.model} is asked for; {models}"
             case "domain":
-                domains = _listed([f"{pf.label} is in {pf.domain}" for pf in pfs.values()])
+                domains = listed([f"{pf.label} is in {pf.domain}" for pf in pfs.values()])
                 return f"its link is in the leaf domain {self._domain_of[request.link]}; {domains}"
             case "free":
-                numbers = _listed(
+                numbers = listed(
                     [
                         f"{pf.label}: {pf.unusable or f'{self._free[i]} of {pf.count} VFs free'}"
                         for i, pf in pfs.items()
@@ -389,10 +383,10 @@ class _Search:
                 return f"1 VF is needed; {numbers}"
             case "capacity":
                 left = {i: "unknown" if (n := self._left[i]) is None else f"{n} bit/s" for i in pfs}
-                numbers = _listed([f"{pf.label}: left {left[i]}" for i, pf in pfs.items()])
+                numbers = listed([f"{pf.label}: left {left[i]}" for i, pf in pfs.items()])
                 return f"{request.capacity} bit/s are asked for; {numbers}"
             case "link":
-                numbers = _listed(
+                numbers = listed(
                     [
                         f"{d}: {self._domain_free[d] - self._domain_promised[d]} free"
                         for d in dict.fromkeys(pf.domain for pf in pfs.values())

@@ -222,6 +222,8 @@ ENUMS: dict[str, dict[int, str]] = {
     },
 }
 
+_Shape: t.TypeAlias = "dict[int, _Shape]"
+
 _SCALARS = {
     name: f"TYPE_{name.upper()}" for name in ("bool", "int32", "string", "uint32", "uint64")
 }
@@ -264,6 +266,65 @@ def parse(message: str, data: bytes) -> t.Any:
         return _classes()[message].FromString(data)
     except (DecodeError, ValueError):  # the latter of protobuf in pure Python: text is not UTF-8
         return None
+
+
+def has_more_messages(message: str, data: bytes, limit: int) -> bool:
+    """Return whether ``data``, which encodes a message, has more than ``limit`` within it.
+
+    An empty message takes two bytes of a file, and a hundred in memory: so they are counted before
+    they are decoded. What is damaged is left to the decoder.
+    """
+    try:
+        return _messages(_shape(message), data, 0, len(data), limit) > limit
+    except IndexError:
+        return False
+
+
+def _messages(shape: _Shape, data: bytes, place: int, end: int, limit: int) -> int:
+    """Return how many messages are within one; it does not count on when there are too many."""
+    count = 0
+    while place < end and count <= limit:
+        tag, place = _varint(data, place)
+        match tag & 7:
+            case 0:
+                _value, place = _varint(data, place)
+            case 1:
+                place += 8
+            case 5:
+                place += 4
+            case 2:
+                size, place = _varint(data, place)
+                if tag >> 3 in shape:
+                    inner = min(place + size, end)
+                    count += 1 + _messages(shape[tag >> 3], data, place, inner, limit - count)
+                place += size
+    return count
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = data[place]
+    if value < 128:
+        return value, place + 1
+    value &= 127
+    for shift in range(7, 70, 7):
+        place += 1
+        value |= (data[place] & 127) << shift
+        if data[place] < 128:
+            break
+    return value, place + 1
+
+
+@functools.cache
+def _shape(message: str) -> _Shape:
+    """Return the fields of a message that hold messages, by number, with the same of those."""
+    shape: _Shape = {}
+    for field in fields(message):
+        inner = _shape(field.type) if field.type in MESSAGES else None
+        if field.map_key:
+            shape[field.number] = {} if inner is None else {2: inner}
+        elif inner is not None:
+            shape[field.number] = inner
+    return shape
 
 
 def build(message: str, values: dict[str, t.Any]) -> t.Any:

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
+import itertools
 import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names, _schema
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError, listed
 
 _SWITCH_ROLES = frozenset(
     {
@@ -20,6 +22,9 @@ _SWITCH_ROLES = frozenset(
         *("Leaf", "Stem", "Fabric", "Spine"),
     }
 )
+MAX_VFS = 65535
+"""The largest count that the SR-IOV capability of a PCI function can hold."""
+
 _MELLANOX = re.compile("mellanox|nvidia|connectx|bluefield", re.IGNORECASE)
 
 
@@ -145,6 +150,8 @@ def _pf(
     what = f"port {element}:"
     if not port.mac and not port.name:
         raise InputError(f"{what} a PF needs a MAC address or a name")
+    if port.sriov.Pf.MaxVFs > MAX_VFS:
+        raise InputError(f"{what} MaxVFs {port.sriov.Pf.MaxVFs} is more than PCI knows: {MAX_VFS}")
     product = " ".join(
         filter(None, (nic.product_info.Manufacturer, nic.product_info.Model, nic.product_info.SKU))
     )
@@ -170,13 +177,16 @@ def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: froz
                 owners[pf["mac"]].append(f"{host['name']} {pf['name']!r}")
     for resource in resources:
         for _nic, port, element in _ports(resource):
-            mac = port.mac.lower().replace("-", ":")
             is_vf = port.sriov.WhichOneof("Data") == "Vf"
-            if mac in owners and not is_vf and not _is_offered(port, offered):
-                owners[mac].append(element)
+            if not port.mac or is_vf or _is_offered(port, offered):
+                continue
+            with contextlib.suppress(InputError):  # Of a port that is not used nothing is asked.
+                mac = _names.mac(port.mac, "MAC")
+                if mac in owners:
+                    owners[mac].append(element)
     for mac, elements in owners.items():
         if len(elements) > 1:
-            raise InputError(f"ports {', '.join(elements)} have the same MAC address {mac}")
+            raise InputError(f"ports {listed(elements)} have the same MAC address {mac}")
 
 
 class Cabling:
@@ -189,11 +199,15 @@ class Cabling:
     def __init__(self, facility: t.Any, link_roles: frozenset[str]) -> None:
         self._facility = facility
         self._link_roles = link_roles
+        self._switches = {r.id for r in facility.resources if _is_switch(r)}
         self._ends: dict[str, list[End]] = {}
         for resource in facility.resources:
             for _nic, port, _element in _ports(resource):
                 if port.connector.element:
                     self._ends.setdefault(port.connector.element, []).append(End(resource, port))
+        # Of each cable, by lane and switch, its ends; each is worked out once, at the first need.
+        self._lanes: dict[str, dict[int | None, dict[str, list[End]]]] = {}
+        self._undivided: dict[str, dict[str, list[int]]] = {}
         self._unpaired: list[str] = []
 
     def leaf(self, near: End, element: str) -> dict[str, str | None] | None:
@@ -221,36 +235,50 @@ class Cabling:
         :param element: name of the near end in a message
         """
         ends = self._ends.get(near.port.connector.element, [])
-        far = [
-            end for end in ends if end.resource.id != near.resource.id and _is_switch(end.resource)
-        ]
         if len(ends) > 2:
-            far = self._same_lane(near, far)
+            far = self._same_lane(near)
             if len(far) != 1:
                 self._unpaired.append(element)
+        else:
+            far = [
+                end
+                for end in ends
+                if end.resource.id != near.resource.id and end.resource.id in self._switches
+            ]
         return far[0] if len(far) == 1 else None
 
-    def _same_lane(self, near: End, far: list[End]) -> list[End]:
-        """Return the far ends on the lane of a breakout cable, else those of the undivided end."""
+    def _same_lane(self, near: End) -> list[End]:
+        """Return the far ends on the lane of a breakout cable, else those of the undivided end.
+
+        Two, where there are more.
+        """
         lane = self._lane(near)
         if lane is None:
             return []
-        lanes = [self._lane(end) for end in far]
-        wanted = lane if lane in lanes else None
-        return [end for end, far_lane in zip(far, lanes, strict=True) if far_lane == wanted]
+        cable = near.port.connector.element
+        if cable not in self._lanes:
+            lanes: dict[int | None, dict[str, list[End]]] = {}
+            for end in self._ends[cable]:
+                if end.resource.id in self._switches:
+                    of_lane = lanes.setdefault(self._lane(end), {})
+                    of_lane.setdefault(end.resource.id, []).append(end)
+            self._lanes[cable] = lanes
+        for wanted in (lane, None):
+            # Of three switches two at least are not the near end's own.
+            switches = itertools.islice(self._lanes[cable].get(wanted, {}).items(), 3)
+            far = [end for name, ends in switches if name != near.resource.id for end in ends[:2]]
+            if far:
+                return far
+        return []
 
     def _lane(self, end: End) -> int | None:
         """Return the index of an end on its breakout cable; None if it takes the whole cable."""
         if _is_divided(end.port):
             return end.port.breakout.index
-        cable = self._cables.get(end.port.connector.element)
-        lanes = [
-            connector.breakout.index if _is_divided(connector) else connector.index
-            for side in (cable.ends if cable else ())
-            if len(side.connectors) > 1
-            for connector in side.connectors
-            if connector.Port.element == end.resource.id
-        ]
+        name = end.port.connector.element
+        if name not in self._undivided:
+            self._undivided[name] = _lanes_of_cable(self._cables.get(name))
+        lanes = self._undivided[name].get(end.resource.id, [])
         return lanes[0] if len(lanes) == 1 else None
 
     @functools.cached_property
@@ -264,14 +292,19 @@ class Cabling:
         A cable joins switches if each of its ports has one of the link roles, or none at all: the
         switches of an experiment network often have a port in the management network too.
         """
-        domains = {r.id: r.id for r in self._facility.resources if _is_switch(r)}
+        joined: dict[str, set[str]] = {name: {name} for name in self._switches}
         for ends in self._ends.values():
-            if all(end.resource.id in domains and self._joins(end.port) for end in ends):
-                joined = {domains[end.resource.id] for end in ends}
-                if len(joined) > 1:
-                    first = min(joined)
-                    domains |= {name: first for name in domains if domains[name] in joined}
-        return domains
+            if all(end.resource.id in joined and self._joins(end.port) for end in ends):
+                first, *others = {end.resource.id for end in ends}
+                for other in others:
+                    smaller, larger = sorted((joined[first], joined[other]), key=len)
+                    if smaller is not larger:
+                        larger |= smaller
+                        joined |= dict.fromkeys(smaller, larger)
+        domains = {id(domain): domain for domain in joined.values()}
+        return {
+            name: first for domain in domains.values() for first in [min(domain)] for name in domain
+        }
 
     def _joins(self, port: t.Any) -> bool:
         roles = port_roles(port)
@@ -299,6 +332,17 @@ class Cabling:
                 f"{' and others' if len(self._unpaired) > 5 else ''}"
             )
         return warnings
+
+
+def _lanes_of_cable(cable: t.Any) -> dict[str, list[int]]:
+    """Return the lanes that a breakout cable says of its ends, by the resource of the end."""
+    lanes = collections.defaultdict(list)
+    for side in cable.ends if cable else ():
+        for connector in side.connectors if len(side.connectors) > 1 else ():
+            lanes[connector.Port.element].append(
+                connector.breakout.index if _is_divided(connector) else connector.index
+            )
+    return lanes
 
 
 def _is_divided(end: t.Any) -> bool:

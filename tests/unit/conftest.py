@@ -9,6 +9,8 @@ from __future__ import annotations
 import pathlib
 import sys
 
+from hypothesis import settings
+
 try:
     from ansible.plugins.loader import init_plugin_loader
 except ModuleNotFoundError:
@@ -17,3 +19,7 @@ except ModuleNotFoundError:
 else:
     if "ansible_collections" not in sys.modules:
         init_plugin_loader([str(pathlib.Path(__file__).parents[2] / ".ansible/collections")])
+
+# How long one example takes tells of the machine, and of what else runs there.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")

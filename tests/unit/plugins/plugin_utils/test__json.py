@@ -115,3 +115,34 @@ def test_signed_integer() -> None:
     assert _json.read("Socket", {"index": "2147483647"}).index == 2**31 - 1
     with pytest.raises(InputError, match="^index must be an integer of 31 bits$"):
         _json.read("Socket", {"index": -1})
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["id!", "i d", "id\n", "\u0131d", "id\u0301", "\uff49\uff44", "i-d", "i.d", "$id", "\u212ad"],
+)
+def test_what_only_looks_like_a_key_is_none(key: str) -> None:
+    assert _json.read("Facility", {key: "other", "fqdn": "lab"}).id == ""
+
+
+def test_what_is_given_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="^niCs is there twice: as NICs, too"):
+        _json.read("Resource", {"NICs": [], "niCs": []})
+    with pytest.raises(InputError, match="^the JSON has the key 'a' twice in one object"):
+        _json.loads('{"infranetAddr": {"a": {}, "a": {}}}')
+    assert _json.read("Resource", {"NICs": [], "niCs": None}).id == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1_0", " 1", "1\n", "+1", "\u0661", "\uff11", "0x1", "1e1", "1.0", "-1", "", "NaN", "01"],
+)
+def test_texts_that_are_no_numbers(value: str) -> None:
+    with pytest.raises(InputError, match="must be an integer of 32 bits"):
+        _json.read("SRIOV_PF", {"MaxVFs": value})
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1" * 5000])
+def test_numbers_that_json_does_not_have(text: str) -> None:
+    with pytest.raises(ValueError):
+        _json.loads(f'{{"unknown": {text}}}')

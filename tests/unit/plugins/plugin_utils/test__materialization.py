@@ -452,3 +452,27 @@ def test_all_problems_in_one_list() -> None:
     ):
         assert [problem for problem in told if problem.startswith(start)], start
     assert len(told) == 11
+
+
+def test_addresses_are_kept_as_canonical_text() -> None:
+    materialization = models.experiment()
+    endpoint(materialization).vf.addrs = ["10.0.1.1/24", "2001:DB8:0::1/64"]
+    assert vfs(materialization)["hosts"]["x0"][0]["addresses"] == ["10.0.1.1/24", "2001:db8::1/64"]
+    endpoint(materialization).vf.addrs = ["10.0.0.1/24\n", "10.0.0.1/2_4", "10.0.0.1/\u0662\u0664"]
+    assert [problem.split(" is not")[0] for problem in problems(materialization)] == [
+        "'alpha' 'eth1': address '10.0.0.1/24\\n'",
+        "'alpha' 'eth1': address '10.0.0.1/2_4'",
+        "'alpha' 'eth1': address '10.0.0.1/\u0662\u0664'",
+    ]
+
+
+@pytest.mark.parametrize("mac", ["0472.0000.1000", "047200001000", "04-72-00-00-10-00"])
+def test_virtio_on_the_pf_of_a_vf_however_its_mac_is_spelled(mac: str) -> None:
+    materialization = models.experiment()
+    link = segment(materialization, 1)
+    link.waypoints.append(
+        portal.Waypoint(
+            host="x0", trunk=portal.VlanTrunkPort(port=portal.PhysicalInterface(mac=mac))
+        )
+    )
+    assert any("by virtio on PF ens1f0 on x0" in each for each in problems(materialization))

@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 HOSTILE = [
     "",
@@ -90,6 +94,15 @@ def test_mac(value: str) -> None:
         "00:00:00:00:00:00",
         "ff:ff:ff:ff:ff:ff",
         "01:00:5e:00:00:01",
+        "04:72:00:00:10:0a\n",
+        " 04:72:00:00:10:0a",
+        "\u0660\u0664:72:00:00:10:0a",
+        "04:72:00:00:10:_a",
+        "+4:72:00:00:10:0a",
+        "4:72:0:0:10:a",
+        "04:72-00:00-10:0a",
+        "0:4:7:2:0:0",
+        "11471:4106:7",
     ],
 )
 def test_what_is_no_mac_of_an_interface(value: str) -> None:
@@ -105,9 +118,58 @@ def test_link() -> None:
             _names.link(wrong, "link")
 
 
+NO_ADDRESSES = [
+    *("", "x0", "172.29.0", "172.29.0.256", "fe80::1%$(id)", "172.29.0.1/99", "-1"),
+    *("172.29.0.1/24\n", "\n172.29.0.1", "172.29.0.1 /24", "172.29.0.1/2_4", "172.29.0.1/+24"),
+    *("\u0661\u0667\u0662.29.0.1", "172.29.0.1/\u0662\u0664", "172.29.0.1/", "2001:db8::1/129"),
+    *("172.29.0.1/255.255.0.0", "172.29.0.1/0.0.255.255", "172.029.0.1", "fe80::1%eth0"),
+    *("172.29.0.1/024", "0x7f.1", "2886533121", "::1/64/64", "2001:db8::1::2"),
+]
+
+
 def test_address() -> None:
     assert _names.address("172.29.0.16/16", "address") == "172.29.0.16"
     assert _names.address("2001:DB8::1", "address") == "2001:db8::1"
-    for value in ("", "x0", "172.29.0", "172.29.0.256", "fe80::1%$(id)", "172.29.0.1/99", "-1"):
+    for value in NO_ADDRESSES:
         with pytest.raises(InputError, match="^the address "):
             _names.address(value, "the address")
+
+
+def test_address_of_an_interface() -> None:
+    for value, canonical in {
+        "172.29.0.16/16": "172.29.0.16/16",
+        "172.29.0.16": "172.29.0.16",
+        "2001:DB8:0:0::1/64": "2001:db8::1/64",
+        "2001:0db8::0001": "2001:db8::1",
+    }.items():
+        assert _names.interface_address(value, "address") == canonical
+    for value in NO_ADDRESSES:
+        with pytest.raises(InputError, match="^the address "):
+            _names.interface_address(value, "the address")
+
+
+@given(
+    st.text(
+        st.sampled_from("0123456789abcdefABCDEF.:/-_ \n\t\r\x85\u2028\u0660\uff11+%x"), max_size=24
+    )
+    | st.from_regex(r"\d{1,3}(\.\d{1,3}){3}(/\d+)?\s?")
+    | st.ip_addresses().map(str)
+    | st.from_regex(r"\w\w([:-]\w\w){5}\s?")
+)
+def test_what_is_taken_is_kept_as_canonical_text(value: str) -> None:
+    for check in (_names.address, _names.interface_address, _names.mac):
+        try:
+            taken = check(value, "value")
+        except InputError:
+            continue
+        assert re.fullmatch("[0-9a-f.:]+(/[0-9]+)?", taken, re.ASCII)
+        assert check(taken, "value") == taken
+        assert value.isascii() and value.isprintable() and " " not in value
+
+
+def test_one_mac_in_two_spellings() -> None:
+    for other in ("04-72-00-00-10-0A", "0472.0000.100a", "04720000100A"):
+        assert _names.same_mac(other, "04:72:00:00:10:0a")
+    for other in ("", "x", "04:72:00:00:10:0b", "04:72:00:00:10:0a\n"):
+        assert not _names.same_mac(other, "04:72:00:00:10:0a")
+    assert not _names.same_mac("", None)

@@ -518,3 +518,10 @@ def test_breakout_with_an_index_on_the_ports_of_the_leaf() -> None:
         models.pf(facility, host).breakout = xir.Breakout()
     facility.cables[0].ends = [xir.End(connectors)]
     assert leafs(facility) == ["swp1", "swp2"]
+
+
+@pytest.mark.parametrize("mac", ["0472.0000.1000", "047200001000", "04-72-00-00-10-00"])
+def test_shared_mac_however_it_is_spelled(mac: str) -> None:
+    facility = models.phobos()
+    models.resource(facility, "x1").ni_cs[0].ports[0].mac = mac
+    assert "have the same MAC address 04:72:00:00:10:00" in refusal(facility)
