@@ -15,6 +15,7 @@ import itertools
 import os
 import pathlib
 import random
+import shutil
 import socket
 import subprocess
 import typing as t
@@ -69,6 +70,7 @@ class Machine:
         self._show_lockdown(False)
         self._start()
         try:
+            self._hide_tools()
             if self._with_tools:
                 self._install_tools()
             self.run(
@@ -211,6 +213,15 @@ class Machine:
                     break
         self.__exit__()
         raise RuntimeError((self.directory / "emulator.log").read_text("utf-8", "replace"))
+
+    def _hide_tools(self) -> None:
+        """Take away the tools that this computer itself has: no test is about their version."""
+        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+        for tool in (*_TOOLS, "mlxconfig", "mlxfwreset"):
+            for directory in dict.fromkeys(map(os.path.realpath, path.split(":"))):
+                if found := shutil.which(tool, path=directory):
+                    # What may not be run is no command.
+                    self.run(["mount", "--bind", "/dev/null", found]).check_returncode()
 
     def _install_tools(self) -> None:
         """Put commands of the Debian root on the path; they see this machine's files."""
