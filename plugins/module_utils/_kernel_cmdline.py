@@ -16,7 +16,8 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 
-_ARGUMENT = re.compile(r'(?:"[^"]*"|[^\s"])+')
+# A quote that is not closed holds all that follows, for the kernel too.
+_ARGUMENT = re.compile(r'(?:"[^"]*(?:"|\Z)|[^\s"])+', re.ASCII)
 # No white space, and nothing that a shell or a boot loader's configuration would interpret.
 _SAFE = re.compile(r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:;/@%+=-]+)?")
 _END = "--"
@@ -49,12 +50,7 @@ def checked(present: t.Iterable[str], absent: t.Iterable[str] = ()) -> Wanted:
                 f"{argument!r} is not a kernel argument: write name or name=value, one argument "
                 "per list item, without quotes and spaces"
             )
-    opposites = tuple(
-        f"{name}={_OPPOSITES[value]}"
-        for name, _sign, value in (argument.partition("=") for argument in present)
-        if value in _OPPOSITES
-    )
-    result = Wanted(present, tuple(dict.fromkeys(absent + opposites)))
+    result = Wanted(present, tuple(dict.fromkeys((*absent, *opposites(present)))))
     for argument in present:
         if _without_absent(argument, result) != argument:
             raise SriovError(
@@ -64,9 +60,23 @@ def checked(present: t.Iterable[str], absent: t.Iterable[str] = ()) -> Wanted:
     return result
 
 
+def opposites(present: t.Iterable[str]) -> list[str]:
+    """What contradicts the arguments *present*."""
+    return [
+        f"{name}={_OPPOSITES[value]}"
+        for name, _sign, value in (argument.partition("=") for argument in present)
+        if value in _OPPOSITES
+    ]
+
+
+def words(text: str) -> list[str]:
+    """The words of the command line *text*, also those for init."""
+    return _ARGUMENT.findall(text)
+
+
 def arguments(text: str) -> list[str]:
     """The kernel's arguments in the command line *text*."""
-    found = _ARGUMENT.findall(text)
+    found = words(text)
     return found[: found.index(_END)] if _END in found else found
 
 
@@ -81,6 +91,18 @@ def missing(text: str, wanted: Wanted) -> list[str]:
 def unwanted(text: str, wanted: Wanted) -> list[str]:
     """The arguments of the command line *text* that `wanted.absent` means."""
     return [each for each in arguments(text) if _without_absent(each, wanted) != each]
+
+
+def replacements(text: str, wanted: Wanted) -> dict[str, str]:
+    """What is left of each argument of the command line *text* that `wanted.absent` means."""
+    return {each: _without_absent(each, wanted) or "" for each in unwanted(text, wanted)}
+
+
+def replaced(text: str, replacements: t.Mapping[str, str]) -> str:
+    """The command line *text* with its arguments replaced."""
+    given = arguments(text)
+    rest = words(text)[len(given) :]
+    return " ".join(filter(None, [*(replacements.get(each, each) for each in given), *rest]))
 
 
 def satisfies(text: str, wanted: Wanted) -> bool:
@@ -132,6 +154,35 @@ def complete(text: str, wanted: Wanted) -> str:
         at = found[-1].end()
         return " ".join([text[:at], *lacking]) + text[at:]
     return " ".join([*lacking, text.lstrip()]) if text.strip() else " ".join(lacking) + text
+
+
+def complete_file(text: str, wanted: Wanted) -> str:
+    """Like `complete`, for a file in which a line that begins with `#` is a comment."""
+    lines = text.splitlines(keepends=True)
+    numbers = [number for number, line in enumerate(lines) if not _is_comment(line)]
+    if len(numbers) == len(lines):
+        return complete(text, wanted)
+    left = replacements(uncommented(text), wanted)
+    for number in numbers:
+        if any(argument in left for argument in words(lines[number])):
+            lines[number] = f"{replaced(lines[number], left)}\n"
+    lacking = missing(uncommented("".join(lines)), wanted)
+    if lacking:
+        filled = [number for number in numbers if words(lines[number])]
+        if not filled:
+            end = "" if lines[-1].endswith("\n") else "\n"
+            return "".join([*lines, end, " ".join(lacking), "\n"])
+        lines[filled[-1]] = complete(lines[filled[-1]], Wanted(tuple(lacking)))
+    return "".join(lines)
+
+
+def uncommented(text: str) -> str:
+    """The command line in *text*, a file in which a line that begins with `#` is a comment."""
+    return "".join(line for line in text.splitlines(keepends=True) if not _is_comment(line))
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
 
 
 def _name(argument: str) -> str:

@@ -145,3 +145,30 @@ def test_one_edit_is_enough_and_spares_the_rest(
     before = [x for x in _kernel_cmdline.arguments(text) if x not in touched]
     after = iter(_kernel_cmdline.arguments(edited))
     assert all(argument in after for argument in before)
+
+
+@pytest.mark.parametrize(
+    ("text", "edited"),
+    [
+        ("ro quiet\n", "ro quiet intel_iommu=on\n"),
+        ("# intel_iommu=on\nro quiet\n", "# intel_iommu=on\nro quiet intel_iommu=on\n"),
+        ("ro quiet\n# the end\n", "ro quiet intel_iommu=on\n# the end\n"),
+        ("ro quiet\n  # the end", "ro quiet intel_iommu=on\n  # the end"),
+        ("# iommu=off\nro iommu=off\n", "# iommu=off\nro intel_iommu=on\n"),
+        ("ro intel_iommu=off\n# x\nquiet\n", "ro\n# x\nquiet intel_iommu=on\n"),
+        ("# x\nro intel_iommu=on\n# intel_iommu=off\n", None),
+        ("# nothing", "# nothing\nintel_iommu=on\n"),
+        ("ro a#b #c", "ro a#b #c intel_iommu=on"),
+        (
+            '# x\nro a="b  c" iommu=off -- iommu=off',
+            '# x\nro a="b  c" intel_iommu=on -- iommu=off\n',
+        ),
+    ],
+)
+def test_comments_of_a_file_are_no_arguments(text: str, edited: str | None) -> None:
+    assert _kernel_cmdline.complete_file(text, INTEL) == (edited or text)
+    assert _kernel_cmdline.complete_file(edited or text, INTEL) == (edited or text)
+
+
+def test_a_quote_that_is_not_closed_holds_all_that_follows() -> None:
+    assert _kernel_cmdline.arguments('ro a="b intel_iommu=on') == ["ro", 'a="b intel_iommu=on']
