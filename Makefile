@@ -53,7 +53,7 @@ lint: setup
 
 unit: setup
 	tests/tools/debian_packages.sh iproute2 systemd udev libvirt-clients libxml2-utils openssh-client openvswitch-switch \
-		qemu-system-x86 qemu-utils
+		qemu-system-x86 qemu-utils grub2-common
 	.venv-lowest/bin/pytest --numprocesses auto
 	.venv/bin/pytest --numprocesses auto
 

@@ -27,12 +27,21 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
 
 DEFAULT_GRUB = "/etc/default/grub"
+# grub-mkconfig reads the files of this directory in the order of their names.
+_GRUB_DIRECTORY = f"{DEFAULT_GRUB}.d"
+GRUB_OWN = f"{_GRUB_DIRECTORY}/zz-mergetb-sriov.cfg"
 GRUB_CFG = "/boot/grub/grub.cfg"
 KERNEL_CMDLINE = "/etc/kernel/cmdline"
 
 _PROXMOX_ESPS = "/etc/kernel/proxmox-boot-uuids"
 _LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+# A unified kernel image that is running left this.
+_STUB_INFO = "/sys/firmware/efi/efivars/StubInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_INSTALL_CONFIGS = tuple(
+    f"{directory}/kernel/install.conf" for directory in ("/etc", "/run", "/usr/lib")
+)
 _MODULES = "/usr/lib/modules"
+_OSTREE = "/run/ostree-booted"
 
 # What a tool may print where it fails, in characters.
 _TAIL = 500
@@ -40,6 +49,7 @@ _TAIL = 500
 _GRUB_SECTION = re.compile(
     r"^### BEGIN /etc/grub\.d/10_linux\w* ###$(.*?)^### END", re.MULTILINE | re.DOTALL
 )
+_GRUB_MARK = re.compile(r"^### (BEGIN|END) ", re.MULTILINE)
 _GRUB_ENTRY = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
 _GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
 
@@ -58,15 +68,60 @@ class BootLoader(abc.ABC):
 
     @abc.abstractmethod
     def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-        """*files* with what is *wanted*."""
+        """*files* with what is *wanted*; a file that is to go has no text.
+
+        Raises `SriovError` where they can not be edited without harm.
+        """
 
     @abc.abstractmethod
     def entries(self) -> list[str] | None:
         """The command lines of the boot entries that the tool makes; `None` where unknown."""
 
-    @abc.abstractmethod
+    def unfinished(self) -> bool:
+        """Whether the tool is known not to have come to its end after the files were written."""
+        return False
+
+    def expected(
+        self,
+        entries: t.Iterable[str],
+        files: t.Mapping[str, str],
+        edited: t.Mapping[str, str],
+        wanted: Wanted,
+    ) -> list[str]:
+        """The boot entries *entries* after *files* were *edited*."""
+        return [_kernel_cmdline.complete(entry, wanted) for entry in entries]
+
+    def all_entries(self) -> list[str]:
+        """`entries`, and those that have fewer arguments on purpose."""
+        return self.entries() or []
+
+    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+        """The arguments that the entries should have kept from *before* and have not."""
+        return [
+            word
+            for old, new in zip(before, self.all_entries())
+            for word in _missed(
+                _kernel_cmdline.words(_kernel_cmdline.complete(old, wanted)), [old], [new]
+            )
+        ]
+
     def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
-        """Write *files*, those that change, and give the boot entries what is *wanted*."""
+        """Write *files*, those that change, and give the boot entries what is *wanted*.
+
+        A file goes only after its entries were made without it, so that a run that is interrupted
+        in between leaves something newer than the entries.
+        """
+        self._write(files)
+        self.make()
+        for path, text in files.items():
+            if not text:
+                self.host.remove(path)
+
+    def make(self) -> None:  # noqa: B027
+        """Make the boot entries of the files, where a tool does that."""
+
+    def _running(self) -> str:
+        return self.host.read("/proc/cmdline") or ""
 
     def _write(self, files: t.Mapping[str, str]) -> None:
         for path, text in files.items():
@@ -74,38 +129,91 @@ class BootLoader(abc.ABC):
 
 
 class Grub(BootLoader):
-    """GRUB as Debian and Ubuntu set it up: shell fragments, of which update-grub makes grub.cfg."""
+    """GRUB as Debian and Ubuntu set it up: shell fragments, of which update-grub makes grub.cfg.
+
+    The arguments go into a file of their own, the last of those that update-grub reads.
+    """
 
     name = "grub"
 
     def files(self) -> dict[str, str]:
-        fragments = [
-            f"{DEFAULT_GRUB}.d/{name}"
-            for name in self.host.names(f"{DEFAULT_GRUB}.d")
-            if name.endswith(".cfg")
-        ]
+        if not self._reads_directory():
+            return {DEFAULT_GRUB: _text(self.host, DEFAULT_GRUB)}
+        names = {
+            name
+            for name in self.host.names(_GRUB_DIRECTORY)
+            if name.endswith(".cfg") and not name.startswith(".")
+        }
+        own = GRUB_OWN.rpartition("/")[2]
+        fragments = [f"{_GRUB_DIRECTORY}/{name}" for name in sorted({*names, own})]
         return {path: _text(self.host, path) for path in [DEFAULT_GRUB, *fragments]}
 
     def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-        return _grub.edited(files, wanted)
+        return _grub.edited(self.host, files, self._place(files), wanted)
 
     def entries(self) -> list[str] | None:
+        return [entry for entry in self.all_entries() if not _is_for_recovery(entry)]
+
+    def unfinished(self) -> bool:
+        written, made = self.host.modified(GRUB_OWN), self.host.modified(GRUB_CFG)
+        if written is not None and made is not None and made < written:
+            return True
+        marks = _GRUB_MARK.findall(_text(self.host, GRUB_CFG))
+        return marks.count("BEGIN") != marks.count("END")
+
+    def expected(
+        self,
+        entries: t.Iterable[str],
+        files: t.Mapping[str, str],
+        edited: t.Mapping[str, str],
+        wanted: Wanted,
+    ) -> list[str]:
+        before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
+        return [
+            f"{entry[: len(entry) - len(before)].rstrip()} {after}".strip()
+            if entry.endswith(before)
+            else _kernel_cmdline.complete(entry, wanted)
+            for entry in entries
+        ]
+
+    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+        words = _kernel_cmdline.words(_grub.variables(self.host, self.files()).text)
+        after = self.all_entries()
+        return [
+            word
+            for recovery in (False, True)
+            for word in _missed(
+                words,
+                [entry for entry in before if _is_for_recovery(entry) is recovery],
+                [entry for entry in after if _is_for_recovery(entry) is recovery],
+            )
+        ]
+
+    def all_entries(self) -> list[str]:
         config = _text(self.host, GRUB_CFG)
         made = "".join(_GRUB_SECTION.findall(config)) or config
-        # All but those for recovery have the same arguments, and the first is not for recovery.
-        return [line.strip() for line in _GRUB_ENTRY.findall(made)[:1]]
+        return [line.strip() for line in _GRUB_ENTRY.findall(made)]
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
-        self._write(files)
+    def make(self) -> None:
         _run(self.host, "update-grub")
         if self.host.exists(_PROXMOX_ESPS):
             _run(self.host, "proxmox-boot-tool", "refresh")
+
+    def _reads_directory(self) -> bool:
+        generator = _command(self.host, "grub-mkconfig")
+        return generator is None or _GRUB_DIRECTORY.rpartition("/etc")[2] in _text(
+            self.host, generator
+        )
+
+    def _place(self, files: t.Mapping[str, str]) -> str:
+        return GRUB_OWN if GRUB_OWN in files else DEFAULT_GRUB
 
 
 class Grubby(BootLoader):
     """Boot entries (BLS) that grubby edits, as on RHEL and Fedora.
 
-    The files are what the entries of kernels to come are made of.
+    The files are what the entries of kernels to come are made of. There is no directory for
+    fragments, so the arguments are kept at the end of /etc/default/grub.
     """
 
     name = "grubby"
@@ -118,9 +226,12 @@ class Grubby(BootLoader):
         }
 
     def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-        edited = _grub.edited({p: x for p, x in files.items() if p == DEFAULT_GRUB}, wanted)
+        edited = dict(files)
+        if DEFAULT_GRUB in files:
+            fragment = {DEFAULT_GRUB: files[DEFAULT_GRUB]}
+            edited.update(_grub.edited(self.host, fragment, DEFAULT_GRUB, wanted))
         if KERNEL_CMDLINE in files:
-            edited[KERNEL_CMDLINE] = _kernel_cmdline.complete(files[KERNEL_CMDLINE], wanted)
+            edited[KERNEL_CMDLINE] = _kernel_cmdline.complete_file(files[KERNEL_CMDLINE], wanted)
         return edited
 
     def entries(self) -> list[str] | None:
@@ -151,29 +262,54 @@ class SystemdBoot(BootLoader):
         return {KERNEL_CMDLINE: _text(self.host, KERNEL_CMDLINE)}
 
     def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+        if self._has_foreign_image():
+            difference = _kernel_cmdline.difference(self._running(), wanted)
+            if not difference:
+                return dict(files)
+            raise SriovError(
+                f"the kernel was started {difference}, from a unified kernel image, which holds "
+                "its arguments, and kernel-install is not set to make such images (layout=uki in "
+                f"{_INSTALL_CONFIGS[0]}). Set the arguments where the image is made, install it, "
+                "and reboot"
+            )
         text = files[KERNEL_CMDLINE] or self._implied()
-        completed = _kernel_cmdline.complete(text, wanted)
+        completed = _kernel_cmdline.complete_file(text, wanted)
         return {KERNEL_CMDLINE: files[KERNEL_CMDLINE] if completed == text else completed}
 
     def _implied(self) -> str:
         """What kernel-install takes where the file is missing."""
-        running = self.host.read("/proc/cmdline") or ""
-        own = re.sub(r"(?:^|\s)(?:BOOT_IMAGE|initrd)=\S+", "", running).strip()
+        own = re.sub(r"(?:^|\s)(?:BOOT_IMAGE|initrd)=\S+", "", self._running()).strip()
         return _text(self.host, "/usr/lib/kernel/cmdline") or f"{own}\n"
 
     def entries(self) -> list[str] | None:
+        found = [entry.get("options", "") for entry in self._own_entries()]
+        return found or None
+
+    def _own_entries(self) -> list[dict[str, t.Any]]:
+        """The boot entries of the installed kernels."""
         kernels = self._kernels()
         if _command(self.host, "bootctl") is None or self.host.exists(_PROXMOX_ESPS):
-            return None
-        found = [
-            entry.get("options", "")
+            return []
+        return [
+            entry
             for entry in bootctl_entries(_run(self.host, "bootctl", "list", "--json=short"))
             if any(_is_entry_of(kernel, entry.get("id", "")) for kernel in kernels)
         ]
-        return found or None
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
-        self._write(files)
+    def _has_foreign_image(self) -> bool:
+        """Whether a kernel is in a unified image that kernel-install does not make."""
+        if any("layout=uki" in _text(self.host, path).split() for path in _INSTALL_CONFIGS):
+            return False
+        return self.host.exists(_STUB_INFO) or any(
+            entry["id"].endswith(".efi") for entry in self._own_entries()
+        )
+
+    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+        text = "".join(self.files().values())
+        words = _kernel_cmdline.words(_kernel_cmdline.uncommented(text))
+        return _missed(words, before, self.all_entries())
+
+    def make(self) -> None:
         if self.host.exists(_PROXMOX_ESPS):
             _run(self.host, "proxmox-boot-tool", "refresh")
             return
@@ -191,9 +327,17 @@ class SystemdBoot(BootLoader):
 
 
 class Elsewhere(BootLoader):
-    """No boot loader of the host: its arguments come from a network boot server, say."""
+    """No boot loader that this collection can change, for the *cause*.
+
+    The arguments come from a network boot server, say, and *remedy* tells where they are set.
+    """
 
     name = "none"
+
+    def __init__(self, host: Host, cause: str, remedy: str) -> None:
+        super().__init__(host)
+        self.cause = cause
+        self.remedy = remedy
 
     def files(self) -> dict[str, str]:
         return {}
@@ -202,26 +346,25 @@ class Elsewhere(BootLoader):
         difference = _kernel_cmdline.difference(self._running(), wanted)
         if difference:
             raise SriovError(
-                f"the kernel was started {difference}, and no boot loader was found to mend that: "
-                f"neither update-grub nor grubby is installed, and there is no {KERNEL_CMDLINE}. "
-                "Set the arguments where this host is booted from, and reboot it"
+                f"the kernel was started {difference}, and {self.cause}. {self.remedy}, and "
+                "reboot it"
             )
         return {}
 
     def entries(self) -> list[str] | None:
         return [self._running()]
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
-        """There is nothing that `edited` would let pass."""
-
-    def _running(self) -> str:
-        return self.host.read("/proc/cmdline") or ""
-
 
 def find(host: Host) -> BootLoader:
     """What *host* keeps its kernel arguments with, the one that booted it first."""
+    if host.exists(_OSTREE):
+        return Elsewhere(
+            host,
+            "its boot entries are those of ostree deployments, which this collection does not edit",
+            "Set the arguments with 'rpm-ostree kargs' or in the image of this host",
+        )
     info = (host.read_bytes(_LOADER_INFO) or b"")[4:].decode("utf-16-le", "replace")
-    if info.startswith("systemd-boot"):
+    if info.startswith("systemd-boot") or host.exists(_STUB_INFO):
         return SystemdBoot(host)
     if _command(host, "grubby"):
         return Grubby(host)
@@ -229,7 +372,12 @@ def find(host: Host) -> BootLoader:
         return Grub(host)
     if host.exists(KERNEL_CMDLINE):
         return SystemdBoot(host)
-    return Elsewhere(host)
+    return Elsewhere(
+        host,
+        "no boot loader was found to mend that: neither update-grub nor grubby is installed, and "
+        f"there is no {KERNEL_CMDLINE}",
+        "Set the arguments where this host is booted from",
+    )
 
 
 class Plan(t.NamedTuple):
@@ -247,23 +395,29 @@ class Plan(t.NamedTuple):
 
 
 def plan(
+    loader: BootLoader,
     files: t.Mapping[str, str],
-    edited: t.Mapping[str, str],
     entries: list[str] | None,
     wanted: Wanted,
     running: str,
 ) -> Plan:
-    """The plan for the files *files*, to be *edited*, and the boot entries *entries*.
+    """The plan for the *files* and the boot entries *entries* of *loader*.
 
     Entries that nobody can read are made again as long as the command line *running* of the
     kernel does not show that they are right.
     """
+    edited = loader.edited(files, wanted)
     changes = {path: text for path, text in edited.items() if text != files[path]}
     if entries is None:
         remake = not _kernel_cmdline.satisfies(running, wanted)
         return Plan(changes, None, bool(changes) or remake, bool(changes))
-    outdated = not entries or not all(_kernel_cmdline.satisfies(entry, wanted) for entry in entries)
-    entries = [_kernel_cmdline.complete(entry, wanted) for entry in entries]
+    outdated = (
+        not entries
+        or not all(_kernel_cmdline.satisfies(entry, wanted) for entry in entries)
+        or loader.unfinished()
+    )
+    if changes or outdated:
+        entries = loader.expected(entries, files, edited, wanted)
     return Plan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
 
 
@@ -295,7 +449,7 @@ class Arguments(t.NamedTuple):
             "add": _kernel_cmdline.missing(text, self.wanted),
         }
         return {
-            **{path: ["write"] for path in self.plan.files},
+            **{path: ["write" if text else "remove"] for path, text in self.plan.files.items()},
             f"boot entries of {self.loader.name}": [
                 "make again",
                 *(
@@ -338,33 +492,91 @@ def plan_host(
         effective=effective,
         files=files,
         entries=entries,
-        plan=plan(files, loader.edited(files, wanted), entries, wanted, running),
+        plan=plan(loader, files, entries, wanted, running),
         reason=f"the kernel was started {reason}" if reason else "",
     )
 
 
 def apply(arguments: Arguments) -> list[str] | None:
-    """Carry out the plan; the boot entries afterwards, as `verified_entries` has them."""
+    """Carry out the plan; the boot entries afterwards.
+
+    Raises `SriovError` where they are not as wanted or have lost an argument. The files are then as
+    they were.
+    """
+    loader, changes = arguments.loader, arguments.plan.files
     if not arguments.plan.remake:
         return arguments.entries
-    arguments.loader.apply(arguments.plan.files, arguments.wanted)
-    return verified_entries(arguments.loader, arguments.wanted)
-
-
-def verified_entries(loader: BootLoader, wanted: Wanted) -> list[str] | None:
-    """The boot entries; raises `SriovError` where they still are not as *wanted*."""
+    existing = [path for path in arguments.files if loader.host.exists(path)]
+    before = loader.all_entries()
+    try:
+        loader.apply(changes, arguments.wanted)
+    except BaseException as error:
+        _put_back(arguments, existing)
+        if isinstance(error, SriovError) and changes:
+            raise SriovError(f"{error}. {_as_before(changes)}") from error
+        raise
     entries = loader.entries()
+    problem = _problem(loader, entries, before, arguments.wanted)
+    if not problem:
+        return entries
+    if changes:
+        _put_back(arguments, existing)
+        loader.make()
+        problem += f". {_as_before(changes)}, and the boot entries were made of that"
+    raise SriovError(problem)
+
+
+def _put_back(arguments: Arguments, existing: t.Container[str]) -> None:
+    host = arguments.loader.host
+    for path, text in arguments.files.items():
+        if path not in existing and host.exists(path):
+            host.remove(path)
+        elif _text(host, path) != text:
+            host.replace(path, text)
+
+
+def _as_before(paths: t.Iterable[str]) -> str:
+    return f"{' and '.join(paths)} is as it was before"
+
+
+def _problem(
+    loader: BootLoader, entries: list[str] | None, before: t.Sequence[str], wanted: Wanted
+) -> str:
+    """What is wrong with the boot entries *entries*, which replace those *before*."""
     if entries is None:
-        return None
-    problems = [_kernel_cmdline.difference(entry, wanted) for entry in entries]
-    if not entries or any(problems):
-        cause = f"one is {next(filter(None, problems))}" if entries else "there is none"
-        raise SriovError(
-            f"the boot entries were made again, but {cause}: {loader.name} takes its kernel "
-            f"arguments from elsewhere too. Look through {', '.join(loader.files())} and the "
-            "scripts that make its entries"
-        )
-    return entries
+        return ""
+    causes = [
+        f"one is {difference}"
+        for difference in (_kernel_cmdline.difference(entry, wanted) for entry in entries)
+        if difference
+    ]
+    lost = loader.lost(before, wanted)
+    if lost:
+        causes.append(f"one has lost {' '.join(lost)}")
+    if not entries:
+        causes.append("there is none")
+    if not causes:
+        return ""
+    return (
+        f"the boot entries were made again, but {causes[0]}: {loader.name} takes its kernel "
+        f"arguments from elsewhere too. Look through {', '.join(loader.files())} and the scripts "
+        "that make its entries"
+    )
+
+
+def _missed(words: t.Iterable[str], before: t.Iterable[str], after: t.Iterable[str]) -> list[str]:
+    """Those of *words* that a command line *before* had and one *after* has not."""
+    had = {word for entry in before for word in _kernel_cmdline.words(entry)}
+    have = [_kernel_cmdline.words(entry) for entry in after]
+    return [
+        word
+        for word in dict.fromkeys(words)
+        if word in had and not all(word in entry for entry in have)
+    ]
+
+
+def _is_for_recovery(entry: str) -> bool:
+    return not {"single", "recovery"}.isdisjoint(_kernel_cmdline.arguments(entry))
 
 
 def grubby_arguments(entries: t.Iterable[str], wanted: Wanted) -> tuple[list[str], list[str]]:

@@ -4,105 +4,249 @@
 
 """The shell fragments in which GRUB's configuration keeps the kernel arguments.
 
-grub-mkconfig reads them with a shell, one after the other. Here they are edited as text, so that
-all else in them stays as it is written.
+grub-mkconfig reads them with a shell, one after the other, so only a shell can tell what they come
+to. No line of the operator is edited. A block of shell behind all of them adds and removes
+arguments, and says in comments which ones it was asked for. Without the block, everything is as it
+was. Before anything is written, the shell is asked what the fragments come to without the block,
+and with it.
 
-Source: the GRUB manual, "Simple configuration handling"; `/etc/default/grub.d` is Debian's.
+Source: util/grub-mkconfig.in of GRUB, and Debian's patch that reads `/etc/default/grub.d`.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import tempfile
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils import _kernel_cmdline
+from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._kernel_cmdline import Wanted
 
-# An assignment that can be edited: one double-quoted, single-quoted or bare word.
-_ASSIGNMENT = re.compile(
-    r"""^(?P<head>[ \t]*(?:export[ \t]+)?(?P<name>GRUB_CMDLINE_LINUX(?:_DEFAULT)?)(?P<sign>\+?=))"""
-    r"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"'`;#&|()<>]*))"""
-    r"""(?=[ \t]*(?:[#;\n]|\Z))""",
-    re.MULTILINE | re.DOTALL,
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+
+LINUX = "GRUB_CMDLINE_LINUX"
+DEFAULT = "GRUB_CMDLINE_LINUX_DEFAULT"
+
+_SECONDS = 60
+_ENVIRONMENT = ("/usr/bin/env", "-i", "LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+
+# What grub-mkconfig does, in a directory that stands for /etc, and what the variables are then.
+_READ = f"""\
+set -e
+if test -f "$mergetb_sriov_etc/default/grub"; then
+    echo /etc/default/grub >> "$mergetb_sriov_etc/read"
+    . "$mergetb_sriov_etc/default/grub"
+fi
+for x in "$mergetb_sriov_etc"/default/grub.d/*.cfg; do
+    if [ -e "${{x}}" ]; then
+        echo "/etc${{x#"$mergetb_sriov_etc"}}" >> "$mergetb_sriov_etc/read"
+        . "${{x}}"
+    fi
+done
+printf %s "${{{LINUX}-}}" > "$mergetb_sriov_etc/{LINUX}"
+printf %s "${{{DEFAULT}-}}" > "$mergetb_sriov_etc/{DEFAULT}"
+"""
+
+_BLOCK = re.compile(
+    r"^# BEGIN mergetb\.sriov\n.*?^# END mergetb\.sriov\n?", re.MULTILINE | re.DOTALL
 )
-_REFERENCE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+))")
+_HEAD = """\
+# BEGIN mergetb.sriov
+# The Ansible module mergetb.sriov.kernel_cmdline keeps here the kernel arguments that it was asked
+# for. They are added to, or taken from, what is read before; without these lines all is as it was.
+"""
+_REPLACE = """\
+mergetb_sriov_replace() {
+    set -- " $1 " "$2" "$3"
+    while :; do
+        case $1 in
+            *[[:blank:]]"$2"[[:blank:]]*) ;;
+            *) break ;;
+        esac
+        set -- "${1%%[[:blank:]]"$2"[[:blank:]]*} $3 ${1#*[[:blank:]]"$2"[[:blank:]]}" "$2" "$3"
+    done
+    printf %s "$1"
+}
+"""
+_ADD = f"""\
+for mergetb_sriov in @; do
+    case " ${{{LINUX}-}} ${{{DEFAULT}-}} " in
+        *[[:blank:]]"$mergetb_sriov"[[:blank:]]*) ;;
+        *) {LINUX}="${{{LINUX}-}} $mergetb_sriov" ;;
+    esac
+done
+"""
+_END = "# END mergetb.sriov\n"
+_RECORD = re.compile(r"^# (present|absent): (.*)$", re.MULTILINE)
 
 
-def edited(files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-    """The shell fragments *files*, in the order in which they are read, with what is *wanted*.
+class Variables(t.NamedTuple):
+    """The arguments of all boot entries, and those that the entries for recovery have not."""
 
-    What is unwanted goes wherever it stands; what lacks is added to `GRUB_CMDLINE_LINUX`, which all
-    entries have, where the assignment is the one that counts.
+    linux: str
+    default: str
+
+    @property
+    def text(self) -> str:
+        """The command line as grub-mkconfig puts it together."""
+        return f"{self.linux} {self.default}"
+
+
+def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
+    """What a shell of *host* finds in the fragments *files*, of which it gets a copy.
+
+    Raises `SriovError` where it does not come to their end.
     """
-    result = {path: _ASSIGNMENT.sub(lambda m: _correct(m, wanted), x) for path, x in files.items()}
-    lacking = _kernel_cmdline.missing(_value(result), wanted)
-    if not result or not lacking:
-        return result
-    deciding = _deciding_assignment(result)
-    if deciding is None:
-        path = next(iter(result))
-        text = result[path]
-        end = "" if text.endswith("\n") or not text else "\n"
-        result[path] = f'{text}{end}GRUB_CMDLINE_LINUX="{" ".join(lacking)}"\n'
-        return result
+    with tempfile.TemporaryDirectory(prefix="mergetb-sriov-") as copy:
+        for path, text in files.items():
+            fragment = f"{copy}{path[len('/etc') :]}"
+            os.makedirs(os.path.dirname(fragment), exist_ok=True)
+            with open(fragment, "wb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+        done = host.run(
+            [*_ENVIRONMENT, f"mergetb_sriov_etc={copy}", "/bin/sh", "-c", _READ],
+            seconds=_SECONDS,
+        )
+        linux, default = (_content(f"{copy}/{name}") for name in (LINUX, DEFAULT))
+        if done.rc or linux is None or default is None:
+            read = (_content(f"{copy}/read") or "").split() or list(files)
+            said = done.err.strip().replace(f"{copy}/", "/etc/")
+            raise SriovError(
+                f"the shell that reads {read[-1]} ends in it (exit code {done.rc})"
+                + (f": {said}" if said else "")
+            )
+        return Variables(linux, default)
 
-    def complete(match: re.Match[str]) -> str:
-        if match.start() != deciding[1]:
-            return match.group()
-        return _requoted(match, _kernel_cmdline.complete(_content(match), Wanted(tuple(lacking))))
 
-    result[deciding[0]] = _ASSIGNMENT.sub(complete, result[deciding[0]])
+def edited(host: Host, files: t.Mapping[str, str], place: str, wanted: Wanted) -> dict[str, str]:
+    """The fragments *files* with what is *wanted* in the block of *place*.
+
+    *files* are in the order in which they are read. Raises `SriovError` where an argument would be
+    lost, or where what is wanted can not be had.
+    """
+    old = _BLOCK.search(files[place])
+    rest = {**files, place: _BLOCK.sub("", files[place])}
+    try:
+        base = variables(host, rest)
+    except SriovError as error:
+        raise SriovError(
+            f"{error}. No boot entries can be made of it: mend it, and try again"
+        ) from error
+    present, absent = _merged(_recorded(place, old.group() if old else ""), wanted)
+    goal = _kernel_cmdline.checked(present, absent)
+    edits = {
+        name: _kernel_cmdline.replacements(text, goal)
+        for name, text in ((LINUX, base.linux), (DEFAULT, base.default))
+    }
+    expected = Variables(
+        _kernel_cmdline.replaced(base.linux, edits[LINUX]),
+        _kernel_cmdline.replaced(base.default, edits[DEFAULT]),
+    )
+    lacking = _kernel_cmdline.missing(expected.text, goal)
+    given = _kernel_cmdline.arguments(expected.text)
+    added = [argument for argument in present if argument in lacking or argument in given]
+    if not (lacking or any(edits.values()) or (old and added)):
+        return rest
+    block = _block(present, absent, edits, added)
+    end = "" if rest[place].endswith("\n") or not rest[place] else "\n"
+    result = {**rest, place: f"{rest[place]}{end}{block}"}
+    expected = expected._replace(linux=" ".join([expected.linux, *lacking]))
+    try:
+        found = variables(host, result)
+        problem = _problem(expected, found, goal)
+    except SriovError as error:
+        problem = str(error)
+    if problem:
+        later = [path for path in files if path > place]
+        unwanted = [argument for each in edits.values() for argument in each]
+        raise SriovError(
+            f"the kernel arguments cannot be set in {place}: {problem}"
+            + (f" ({', '.join(later)} is read after it)" if later else "")
+            + f". Nothing was changed. Set {' '.join(present)}"
+            + (f" and take {' '.join(unwanted)} away" if unwanted else "")
+            + f" by hand in {', '.join(path for path in rest if rest[path])}, and try again"
+        )
     return result
 
 
-def _content(match: re.Match[str]) -> str:
-    return next(x for x in match.group("double", "single", "bare") if x is not None)
+def _content(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
 
 
-def _requoted(match: re.Match[str], content: str) -> str:
-    if match.group("single") is not None:
-        return f"{match['head']}'{content}'"
-    if match.group("double") is not None or len(content.split()) > 1:
-        return f'{match["head"]}"{content}"'
-    return f"{match['head']}{content}"
+def _recorded(place: str, block: str) -> tuple[list[str], list[str]]:
+    """What *block* says that was asked for: arguments present, and absent."""
+    record = {name: value.split() for name, value in _RECORD.findall(block)}
+    present, absent = (record.get(name, []) for name in ("present", "absent"))
+    try:
+        _kernel_cmdline.checked(present, absent)
+    except SriovError as error:
+        raise SriovError(
+            f"{place} was changed between '# BEGIN mergetb.sriov' and '# END mergetb.sriov', where "
+            f"{error}. Remove these lines, and make the boot entries again"
+        ) from error
+    return present, absent
 
 
-def _correct(match: re.Match[str], wanted: Wanted) -> str:
-    return _requoted(match, _kernel_cmdline.correct(_content(match), wanted))
+def _merged(
+    record: tuple[t.Sequence[str], t.Sequence[str]], wanted: Wanted
+) -> tuple[list[str], list[str]]:
+    """What was asked for before and still is, and what is *wanted* now."""
+    before = _kernel_cmdline.arguments(_kernel_cmdline.correct(" ".join(record[0]), wanted))
+    present = list(dict.fromkeys([*before, *wanted.present]))
+    opposites = _kernel_cmdline.opposites(wanted.present)
+    absent = [
+        argument
+        for argument in dict.fromkeys([*record[1], *wanted.absent])
+        if argument not in opposites
+        and not _kernel_cmdline.unwanted(" ".join(present), Wanted(tuple(present), (argument,)))
+    ]
+    return present, absent
 
 
-def _references(match: re.Match[str]) -> set[str]:
-    if match.group("single") is not None:
-        return set()
-    return {m["braced"] or m["plain"] for m in _REFERENCE.finditer(_content(match))}
+def _block(
+    present: t.Sequence[str],
+    absent: t.Sequence[str],
+    edits: t.Mapping[str, t.Mapping[str, str]],
+    added: t.Sequence[str],
+) -> str:
+    return "".join(
+        [
+            _HEAD,
+            *(
+                f"# {name}: {' '.join(arguments)}\n"
+                for name, arguments in (("present", present), ("absent", absent))
+                if arguments
+            ),
+            _REPLACE if any(edits.values()) else "",
+            *(
+                f'{name}=$(mergetb_sriov_replace "${{{name}-}}" '
+                f"{shlex.quote(argument)} {shlex.quote(replacement)})\n"
+                for name, replacements in edits.items()
+                for argument, replacement in replacements.items()
+            ),
+            _ADD.replace("@", " ".join(added)) if added else "",
+            _END,
+        ]
+    )
 
 
-def _assignments(files: t.Mapping[str, str]) -> t.Iterator[tuple[str, re.Match[str]]]:
-    for path, text in files.items():
-        for match in _ASSIGNMENT.finditer(text):
-            yield path, match
-
-
-def _value(files: t.Mapping[str, str]) -> str:
-    """The command line that the assignments in *files* come to."""
-    values = {"GRUB_CMDLINE_LINUX": "", "GRUB_CMDLINE_LINUX_DEFAULT": ""}
-    for _path, match in _assignments(files):
-        content = _content(match)
-        if match.group("single") is None:
-            content = _REFERENCE.sub(
-                lambda m: values.get(m["braced"] or m["plain"], m.group()), content
-            )
-        before = values[match["name"]] if match["sign"] == "+=" else ""
-        values[match["name"]] = before + content
-    return " ".join(values.values())
-
-
-def _deciding_assignment(files: t.Mapping[str, str]) -> tuple[str, int] | None:
-    """Path and position of the assignment of GRUB_CMDLINE_LINUX that all later ones extend."""
-    found = None
-    for path, match in _assignments(files):
-        name = match["name"]
-        extends = match["sign"] == "+=" or name in _references(match)
-        if name == "GRUB_CMDLINE_LINUX" and not (found and extends):
-            found = (path, match.start())
-    return found
+def _problem(expected: Variables, found: Variables, goal: Wanted) -> str:
+    """Why *found* will not do where *expected* was planned; empty where it does."""
+    for name, planned, made in zip((LINUX, DEFAULT), expected, found):
+        if _kernel_cmdline.words(made) != _kernel_cmdline.words(planned):
+            return f"{name} would be {made.strip()!r} and not {planned.strip()!r}"
+    if "\n" in found.text.strip():
+        return (
+            f"{LINUX} or {DEFAULT} holds a line break, where GRUB ends the command line of the "
+            "kernel; write a backslash before it"
+        )
+    difference = _kernel_cmdline.difference(found.text, goal)
+    return difference and f"the kernel would be started {difference}, with {found.text.strip()!r}"

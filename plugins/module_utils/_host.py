@@ -99,6 +99,13 @@ class Host:
         data = self.read_bytes(path)
         return None if data is None else data.decode("utf-8", "surrogateescape").strip()
 
+    def modified(self, path: str) -> int | None:
+        """When *path* was last written, in nanoseconds; `None` where it does not exist."""
+        try:
+            return os.stat(self.path(path)).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def names(self, path: str) -> list[str]:
         """The sorted names in the directory *path*."""
         try:

@@ -11,13 +11,27 @@ short_description: Set kernel arguments for the next boot, and judge the IOMMU
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Edits the configuration of the boot loader argument by argument and leaves all else as it is
-    written. Then it has the boot entries made again and reads them back.
-  - The boot loader is the one that is there. That is GRUB of Debian and Ubuntu
-    (C(/etc/default/grub), C(/etc/default/grub.d/*.cfg), C(update-grub)), C(grubby) of RHEL and
-    Fedora (all kernels, and the files that the entries of new kernels are made of), or
-    C(/etc/kernel/cmdline) with C(kernel-install) or C(proxmox-boot-tool). Where there is none, the
-    running kernel must have been started with what is wanted.
+  - Adds and removes single arguments in the configuration of the boot loader, and leaves all else
+    as it is. Then it has the boot entries made again and reads them back. What fails, or loses an
+    argument, is put back and is an error.
+  - The boot loader is the one that is there. That is GRUB of Debian and Ubuntu, C(grubby) of RHEL
+    and Fedora, or C(/etc/kernel/cmdline) with C(kernel-install) or C(proxmox-boot-tool). Where
+    there is none, the running kernel must have been started with what is wanted.
+  - GRUB's configuration is a shell script. The module does not edit your lines in it, and asks a
+    shell what they come to, before and after. Its arguments are kept in
+    C(/etc/default/grub.d/zz-mergetb-sriov.cfg), which C(update-grub) reads last. That file adds to
+    what the others say and takes from it, so conditions and commands in them stay in force. Where
+    it would be read too early or could not keep an argument, nothing is changed and the module
+    fails. The file remembers what was asked for, and is gone when O(absent) has named it all.
+  - C(grubby) changes the entries of all kernels. For kernels to come, the same lines are kept at
+    the end of C(/etc/default/grub), and C(/etc/kernel/cmdline) is edited.
+  - Lines of C(/etc/kernel/cmdline) that begin with C(#) are comments. systemd before 257 takes them
+    for arguments, which then must not contradict O(present).
+  - It refuses, without a change, ostree, and unified kernel images that C(kernel-install) does not
+    make. GRUB without C(update-grub) or C(grubby), as on SUSE and Arch, is not found; set the
+    arguments by hand there.
+  - In check mode, too, a shell reads GRUB's configuration, as at every update of a kernel; commands
+    in it are run.
   - An argument whose comma-separated value includes the wanted one gives it.
     V(intel_iommu=on,sm_on) gives V(intel_iommu=on).
   - It never reboots. RV(reboot_required) tells whether a reboot is needed.
@@ -48,6 +62,8 @@ options:
       - Kernel arguments that the next boot must not have.
       - V(name=value) means that value, also within a comma-separated list. V(name) means the
         argument with any value but one that O(present) wants.
+      - So what the module has added is taken back. With GRUB, what it removed because of that comes
+        back too.
     type: list
     elements: str
     default: []
@@ -65,6 +81,10 @@ EXAMPLES = r"""
   mergetb.sriov.kernel_cmdline:
     present: [default_hugepagesz=1G, hugepagesz=1G, hugepages=16]
     absent: [hugepages]
+
+- name: Take the arguments of the IOMMU back
+  mergetb.sriov.kernel_cmdline:
+    absent: [intel_iommu=on, iommu=pt]
 """
 
 RETURN = r"""
@@ -133,7 +153,7 @@ steps:
   returned: success
   type: dict
   sample:
-    /etc/default/grub: [write]
+    /etc/default/grub.d/zz-mergetb-sriov.cfg: [write]
     boot entries of grub: [make again, remove intel_iommu=off, add intel_iommu=on iommu=pt]
 """
 

@@ -17,7 +17,10 @@ from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
 
 
 class BootMachine(Machine):
-    """A host with *files*; `calls` are the commands that were run, `answers` what they print."""
+    """A host with *files*; `calls` are the commands that were run, `answers` what they print.
+
+    Its shell is the real one.
+    """
 
     def __init__(self, directory: Path, files: t.Mapping[str, str]) -> None:
         super().__init__(directory)
@@ -27,7 +30,14 @@ class BootMachine(Machine):
             self.put(path, text)
         self.log.clear()
 
+    def put(self, path: str, content: str | bytes) -> None:
+        if isinstance(content, str):
+            content = content.encode("utf-8", "surrogateescape")
+        super().put(path, content)
+
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
+        if "/bin/sh" in argv:
+            return super().run(argv, seconds=seconds)
         command = [argv[0].rpartition("/")[2], *argv[1:]]
         self.calls.append(command)
         return self.answers.get(" ".join(command), Completed(0, "", ""))
@@ -41,26 +51,49 @@ class DebianMachine(BootMachine):
 
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         if argv[0].endswith("update-grub"):
-            arguments = evaluate(
-                {path: self.read(path) or "" for path in _boot_loader.Grub(self).files()}
-            )
+            done = sourced(self.root)
+            if done.returncode:
+                self.calls.append(["update-grub"])
+                return Completed(done.returncode, "", done.stderr.decode("utf-8", "replace"))
+            linux, default, _end = done.stdout.decode("utf-8", "surrogateescape").split("\0")
             self.put(
                 _boot_loader.GRUB_CFG,
                 "### BEGIN /etc/grub.d/05_own ###\n\tlinux /memtest\n"
                 "### END /etc/grub.d/05_own ###\n"
                 "### BEGIN /etc/grub.d/10_linux ###\n"
-                f"\tlinux\t/boot/vmlinuz-6.1 root=UUID=9d ro  {arguments}\n"
-                "\t\tlinux\t/boot/vmlinuz-6.1 root=UUID=9d ro single\n"
+                f"\tlinux\t/boot/vmlinuz-6.1 root=UUID=9d ro  {linux} {default}\n"
+                f"\t\tlinux\t/boot/vmlinuz-6.1 root=UUID=9d ro single {linux}\n"
                 "### END /etc/grub.d/10_linux ###\n",
             )
-        return super().run(argv)
+        return super().run(argv, seconds=seconds)
 
 
-def evaluate(files: t.Mapping[str, str]) -> str:
-    """The arguments that a shell makes of the fragments *files*."""
-    script = "\n".join([*files.values(), 'echo "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"'])
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def sourced(root: str) -> subprocess.CompletedProcess[bytes]:
+    """How a shell reads the fragments below *root* for grub-mkconfig of Debian.
+
+    It prints GRUB_CMDLINE_LINUX and GRUB_CMDLINE_LINUX_DEFAULT, each ended by a null byte.
+    """
+    script = f"""
+set -e
+if test -f {root}{DEFAULT_GRUB}; then . {root}{DEFAULT_GRUB}; fi
+for x in {root}{DEFAULT_GRUB}.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done
+printf '%s\\0' "$GRUB_CMDLINE_LINUX" "$GRUB_CMDLINE_LINUX_DEFAULT"
+"""
+    return subprocess.run(
+        ["/bin/sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        check=False,
+    )
+
+
+def arguments_of(root: str) -> tuple[list[str], list[str]]:
+    """The words of the two variables that `sourced` finds."""
+    done = sourced(root)
+    assert done.returncode == 0, done.stderr
+    linux, default, _end = done.stdout.decode("utf-8", "surrogateescape").split("\0")
+    return linux.split(), default.split()
 
 
 DEBIAN_GRUB = """\

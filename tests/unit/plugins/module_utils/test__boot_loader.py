@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
+import json
+import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import (
-    _boot_loader,
-    _grub,
-    _kernel_cmdline,
-)
+from ansible_collections.mergetb.sriov.plugins.module_utils import _boot_loader, _kernel_cmdline
 from ansible_collections.mergetb.sriov.plugins.module_utils._boot_loader import (
     DEFAULT_GRUB,
+    GRUB_CFG,
+    GRUB_OWN,
     KERNEL_CMDLINE,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
@@ -23,49 +23,92 @@ from ansible_collections.mergetb.sriov.tests.unit.boot_machine import (
     DEBIAN_GRUB,
     BootMachine,
     DebianMachine,
+    arguments_of,
 )
 
 WANTED = checked(["intel_iommu=on", "iommu=pt"], ["iommu=off", "amd_iommu=on"])
 
 
 def ensure(host: Host, wanted: _kernel_cmdline.Wanted = WANTED) -> _boot_loader.Plan:
-    loader = _boot_loader.find(host)
-    files = loader.files()
-    running = host.read("/proc/cmdline") or ""
-    plan = _boot_loader.plan(files, loader.edited(files, wanted), loader.entries(), wanted, running)
-    if plan.remake:
-        loader.apply(plan.files, wanted)
-        _boot_loader.verified_entries(loader, wanted)
-    return plan
+    arguments = _boot_loader.plan_host(
+        host, iommu=False, present=wanted.present, absent=wanted.absent
+    )
+    _boot_loader.apply(arguments)
+    return arguments.plan
+
+
+def contents(host: DebianMachine) -> dict[str, t.Any]:
+    """All files; an empty directory does not count."""
+    return {path: content for path, content in host.files().items() if content is not None}
 
 
 def test_grub_is_edited_made_and_read_back(tmp_path: Path) -> None:
-    host = DebianMachine(
-        tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB.replace('"quiet"', '"quiet iommu=off"')}
-    )
-    mode = 0o640
-    (tmp_path / "etc/default/grub").chmod(mode)
+    text = DEBIAN_GRUB.replace('"quiet"', '"quiet iommu=off"')
+    host = DebianMachine(tmp_path, {DEFAULT_GRUB: text})
     host.run(["update-grub"])
 
     plan = ensure(host)
 
     assert plan.changed
-    assert plan.entries == ["root=UUID=9d ro  quiet iommu=pt intel_iommu=on"]
-    assert (host.read(DEFAULT_GRUB) or "").count("\n") == DEBIAN_GRUB.count("\n") - 1
-    assert (tmp_path / "etc/default/grub").stat().st_mode & 0o777 == mode
+    assert list(plan.files) == [GRUB_OWN]
+    assert plan.entries == ["root=UUID=9d ro intel_iommu=on iommu=pt  quiet"]
+    assert host.read(DEFAULT_GRUB) == text.strip()
     calls = len(host.calls)
     assert not ensure(host).changed
     assert len(host.calls) == calls
 
 
-def test_an_interrupted_run_is_cured(tmp_path: Path) -> None:
+def test_update_grub_is_not_forgotten_where_the_run_before_was_killed(tmp_path: Path) -> None:
     host = DebianMachine(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB})
     host.run(["update-grub"])
-    host.put(DEFAULT_GRUB, _grub.edited({DEFAULT_GRUB: DEBIAN_GRUB}, WANTED)[DEFAULT_GRUB])
+    ensure(host)
+    arguments = _boot_loader.plan_host(host, iommu=False, present=["nosmt"])
+    host.replace(GRUB_OWN, arguments.plan.files[GRUB_OWN])
+
+    # The next run is not about what the killed one was.
     plan = ensure(host)
+
     assert plan.changed
     assert not plan.files
+    assert "nosmt" in (_boot_loader.Grub(host).entries() or [""])[0]
     assert not ensure(host).changed
+
+
+def test_nor_where_it_was_killed_while_it_took_arguments_back(tmp_path: Path) -> None:
+    class Killed(DebianMachine):
+        alive = False
+
+        def run(self, argv, *, seconds=300):
+            if argv[0].endswith("update-grub") and not self.alive:
+                raise KeyboardInterrupt
+            return super().run(argv)
+
+        def replace(self, path, content, *, mode=0o644):
+            if self.alive or not self.log:
+                super().replace(path, content, mode=mode)
+
+    host = Killed(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB})
+    host.alive = True
+    ensure(host)
+    host.log.clear()
+    host.alive = False
+    with pytest.raises(KeyboardInterrupt):
+        ensure(host, checked([], ["intel_iommu=on", "iommu=pt"]))
+    assert host.read(GRUB_OWN) == ""
+
+    host.alive = True
+    assert ensure(host, checked([], ["nosmt"])).changed
+    assert (_boot_loader.Grub(host).entries() or [""])[0] == "root=UUID=9d ro   quiet"
+    assert not ensure(host, checked([], ["nosmt"])).changed
+
+
+def test_a_half_written_grub_cfg_is_made_again(tmp_path: Path) -> None:
+    host = DebianMachine(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB})
+    ensure(host)
+    whole = (host.read_bytes(GRUB_CFG) or b"").decode()
+    host.put(GRUB_CFG, whole[: whole.rindex("### END")])
+    assert ensure(host).changed
+    assert (host.read_bytes(GRUB_CFG) or b"").decode() == whole
 
 
 def test_a_missing_grub_cfg_is_made(tmp_path: Path) -> None:
@@ -73,15 +116,70 @@ def test_a_missing_grub_cfg_is_made(tmp_path: Path) -> None:
     host = DebianMachine(tmp_path, {DEFAULT_GRUB: text})
     assert ensure(host).changed
     assert not ensure(host).changed
+    assert not host.exists(GRUB_OWN)
 
 
-def test_what_the_editor_can_not_follow_is_found_by_reading_back(tmp_path: Path) -> None:
-    trap = "GRUB_CMDLINE_LINUX=$(echo iommu=off)\n"
-    host = DebianMachine(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB, f"{DEFAULT_GRUB}.d/z.cfg": trap})
-    with pytest.raises(
-        SriovError, match=r"without intel_iommu=on iommu=pt and with iommu=off.*z\.cfg"
-    ):
+@pytest.mark.parametrize("before", [None, ["nosmt"]])
+def test_where_update_grub_fails_the_file_is_as_it_was(
+    tmp_path: Path, before: list[str] | None
+) -> None:
+    class Failing(DebianMachine):
+        full = False
+
+        def run(self, argv, *, seconds=300):
+            if self.full and argv[0].endswith("update-grub"):
+                return Completed(1, "", "Generating ...\ncat: No space left on device\n")
+            return super().run(argv)
+
+    host = Failing(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB})
+    host.run(["update-grub"])
+    if before:
+        ensure(host, checked(before))
+    files = contents(host)
+    host.full = True
+    for _run in range(2):
+        with pytest.raises(SriovError) as failure:
+            ensure(host)
+        assert "'update-grub' failed (1): Generating" in str(failure.value)
+        assert "No space left on device" in str(failure.value)
+        assert f"{GRUB_OWN} is as it was before" in str(failure.value)
+        assert contents(host) == files
+    host.full = False
+    assert ensure(host).changed
+    assert not ensure(host).changed
+
+
+@pytest.mark.parametrize(
+    ("lose", "message"),
+    [
+        (lambda line: line.replace("console=ttyS0", ""), "one has lost console=ttyS0"),
+        (lambda line: line.replace("iommu=pt", ""), "one is without iommu=pt"),
+        (
+            lambda line: line.replace("console=ttyS0", "") if "single" in line else line,
+            "one has lost console=ttyS0",
+        ),
+    ],
+)
+def test_what_the_entries_lose_is_an_error_and_all_is_put_back(
+    tmp_path: Path, lose: t.Callable[[str], str], message: str
+) -> None:
+    class Losing(DebianMachine):
+        """A script of its /etc/grub.d loses something where our file is."""
+
+        def run(self, argv, *, seconds=300):
+            done = super().run(argv)
+            if argv[0].endswith("update-grub") and self.exists(GRUB_OWN):
+                lines = (self.read_bytes(GRUB_CFG) or b"").decode().splitlines(keepends=True)
+                self.put(GRUB_CFG, "".join(lose(line) for line in lines))
+            return done
+
+    text = 'GRUB_CMDLINE_LINUX="console=ttyS0 ro"\n'
+    host = Losing(tmp_path, {DEFAULT_GRUB: text})
+    host.run(["update-grub"])
+    files = contents(host)
+    with pytest.raises(SriovError, match=f"{message}.*{GRUB_OWN} is as it was before"):
         ensure(host)
+    assert contents(host) == files
 
 
 def test_update_grub_without_an_entry_is_an_error(tmp_path: Path) -> None:
@@ -90,14 +188,18 @@ def test_update_grub_without_an_entry_is_an_error(tmp_path: Path) -> None:
         ensure(host)
 
 
-def test_a_failing_tool_is_an_error(tmp_path: Path) -> None:
-    class Failing(BootMachine):
-        def run(self, argv, *, seconds=300):
-            return Completed(1, "", "no space left on device\n")
-
-    host = Failing(tmp_path, {"/usr/sbin/update-grub": "", DEFAULT_GRUB: DEBIAN_GRUB})
-    with pytest.raises(SriovError, match=r"'update-grub' failed \(1\): no space left"):
-        ensure(host)
+def test_where_the_generator_reads_no_directory_the_arguments_are_kept_in_the_file(
+    tmp_path: Path,
+) -> None:
+    text = 'GRUB_CMDLINE_LINUX="console=ttyS0 iommu=off"'
+    host = DebianMachine(
+        tmp_path, {DEFAULT_GRUB: text, "/usr/sbin/grub-mkconfig": ". /etc/default/grub\n"}
+    )
+    assert list(ensure(host).files) == [DEFAULT_GRUB]
+    assert arguments_of(host.root) == (["console=ttyS0", "intel_iommu=on", "iommu=pt"], [])
+    assert not ensure(host).changed
+    ensure(host, checked([], ["intel_iommu=on", "iommu=pt"]))
+    assert arguments_of(host.root) == (["console=ttyS0"], [])
 
 
 class GrubbyHost(BootMachine):
@@ -108,7 +210,9 @@ class GrubbyHost(BootMachine):
         self.kernels = entries
 
     def run(self, argv, *, seconds=300):
-        super().run(argv)
+        done = super().run(argv)
+        if "grubby" not in argv[0]:
+            return done
         options = dict(x[2:].split("=", 1) for x in argv[1:])
         if "info" in options:
             return Completed(
@@ -155,7 +259,11 @@ def test_grubby_changes_all_kernels_and_those_to_come(tmp_path: Path) -> None:
         "ro console=tty0 console=ttyS0 $tuned_params intel_iommu=on iommu=pt",
         "ro intel_iommu=on iommu=pt",
     ]
-    assert host.read(DEFAULT_GRUB) == RHEL.replace("rhgb", "rhgb intel_iommu=on iommu=pt").strip()
+    assert (host.read(DEFAULT_GRUB) or "").startswith(RHEL)
+    assert arguments_of(host.root) == (
+        ["console=tty0", "rhgb", "intel_iommu=on", "iommu=pt"],
+        ["x"],
+    )
     assert host.read(KERNEL_CMDLINE) == "root=UUID=9d ro iommu=pt intel_iommu=on"
     assert not ensure(host).changed
     assert sum("--update-kernel=ALL" in call for call in host.calls) == 1
@@ -203,13 +311,17 @@ class SystemdHost(BootMachine):
         self.put("/usr/lib/modules/5.10.0-1-amd64/modules.dep", "")
         self.form = form
         self.entry = "root=UUID=9d ro intel_iommu=off"
+        self.uncommented = False
 
     def run(self, argv, *, seconds=300):
-        super().run(argv)
+        done = super().run(argv)
         if argv[0].endswith("kernel-install"):
-            self.entry = (self.read(KERNEL_CMDLINE) or "") + " systemd.machine_id=3d12"
-        entry = ENTRY.replace("OPTIONS", self.entry)
-        return Completed(0, self.form.format(entry, OTHER), "")
+            lines = (self.read(KERNEL_CMDLINE) or "").splitlines()
+            words = [line for line in lines if not (self.uncommented and line.startswith("#"))]
+            self.entry = " ".join([*words, "systemd.machine_id=3d12"])
+            return done
+        text = self.form.format(ENTRY, OTHER).replace("OPTIONS", self.entry)
+        return Completed(0, text, "")
 
 
 @pytest.mark.parametrize("form", ["{}\n{}\n", "[{},{}]"])
@@ -254,6 +366,82 @@ def test_without_the_file_the_running_arguments_are_the_base(tmp_path: Path) -> 
     host = SystemdHost(tmp_path, {LOADER_INFO: info, "/proc/cmdline": running})
     assert ensure(host).changed
     assert host.read(KERNEL_CMDLINE) == "root=UUID=9d ro quiet intel_iommu=on iommu=pt"
+
+
+def test_comments_in_kernel_cmdline_are_no_arguments(tmp_path: Path) -> None:
+    text = "# intel_iommu=on iommu=pt was tried\nroot=UUID=9d ro intel_iommu=off\n# the end\n"
+    host = SystemdHost(tmp_path, {KERNEL_CMDLINE: text})
+    host.uncommented = True
+    assert ensure(host).changed
+    assert host.read(KERNEL_CMDLINE) == (
+        "# intel_iommu=on iommu=pt was tried\nroot=UUID=9d ro intel_iommu=on iommu=pt\n# the end"
+    )
+    assert not ensure(host).changed
+
+
+def test_where_comments_are_arguments_nothing_unwanted_passes(tmp_path: Path) -> None:
+    """So it is before systemd 257."""
+    text = "root=UUID=9d ro\n# not intel_iommu=off\n"
+    host = SystemdHost(tmp_path, {KERNEL_CMDLINE: text})
+    host.run(["kernel-install"])
+    with pytest.raises(SriovError, match=f"one is with intel_iommu=off.*{KERNEL_CMDLINE} is as it"):
+        ensure(host)
+    assert host.read(KERNEL_CMDLINE) == text.strip()
+    assert "iommu=pt" not in host.entry
+
+
+def test_kernel_install_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    text = "root=UUID=9d ro\n"
+    host = SystemdHost(tmp_path, {KERNEL_CMDLINE: text})
+    kernel = ["add", "6.1.0-13-amd64", "/boot/vmlinuz-6.1.0-13-amd64"]
+    host.answers[" ".join(["kernel-install", *kernel])] = Completed(1, "", "No space left\n")
+    with pytest.raises(SriovError, match=r"failed \(1\): No space left.*is as it was before"):
+        ensure(host)
+    assert host.read(KERNEL_CMDLINE) == text.strip()
+
+
+STUB_INFO = LOADER_INFO.replace("LoaderInfo", "StubInfo")
+IMAGE = {"id": "debian-6.1.0-13-amd64.efi", "options": "root=UUID=9d ro"}
+
+
+@pytest.mark.parametrize("how", ["booted from it", "booted by systemd-boot"])
+def test_a_unified_image_that_is_made_elsewhere_is_refused_untouched(
+    tmp_path: Path, how: str
+) -> None:
+    files = {"/usr/sbin/update-grub": "", KERNEL_CMDLINE: "ro\n", "/proc/cmdline": "ro\n"}
+    variable = STUB_INFO if how == "booted from it" else LOADER_INFO
+    host = SystemdHost(tmp_path, {**files, variable: loader_info("systemd-boot 257")})
+    host.form = json.dumps([IMAGE]).replace("{", "{{").replace("}", "}}")
+    before = host.files()
+    with pytest.raises(SriovError, match="without intel_iommu=on iommu=pt, from a unified kernel"):
+        ensure(host)
+    assert host.files() == before
+    host.put("/proc/cmdline", "ro intel_iommu=on iommu=pt\n")
+    assert not _boot_loader.plan_host(host, iommu=False, present=WANTED.present).plan.files
+
+
+def test_a_unified_image_of_kernel_install_is_made_again(tmp_path: Path) -> None:
+    host = SystemdHost(
+        tmp_path,
+        {
+            KERNEL_CMDLINE: "root=UUID=9d ro\n",
+            "/etc/kernel/install.conf": "layout=uki\nuki_generator=ukify\n",
+            STUB_INFO: loader_info("systemd-stub 257"),
+        },
+        '[{{"id":"debian-6.1.0-13-amd64.efi","options":"OPTIONS"}}]',
+    )
+    assert ensure(host).changed
+    assert not ensure(host).changed
+
+
+def test_ostree_is_refused_untouched(tmp_path: Path) -> None:
+    files = {"/run/ostree-booted": "", "/usr/sbin/grubby": "", DEFAULT_GRUB: DEBIAN_GRUB}
+    host = BootMachine(tmp_path, {**files, "/proc/cmdline": "ro ostree=/ostree/boot.1\n"})
+    before = host.files()
+    with pytest.raises(SriovError, match=r"ostree deployments.*rpm-ostree kargs"):
+        ensure(host)
+    assert host.files() == before
+    assert host.calls == []
 
 
 def test_proxmox_shows_no_entries(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils._boot_loader import (
     DEFAULT_GRUB,
+    GRUB_OWN,
     KERNEL_CMDLINE,
 )
 from ansible_collections.mergetb.sriov.plugins.modules import kernel_cmdline
@@ -17,6 +18,7 @@ from ansible_collections.mergetb.sriov.tests.unit.boot_machine import (
     DEBIAN_GRUB,
     BootMachine,
     DebianMachine,
+    arguments_of,
 )
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
@@ -56,8 +58,9 @@ def test_check_mode_writes_nothing_and_predicts_the_run(tmp_path: Path, run_on: 
     assert predicted == done
     assert done["changed"]
     files, entries = done["diff"]
-    assert files["before_header"] == DEFAULT_GRUB
-    assert files["after"] == (machine.read_bytes(DEFAULT_GRUB) or b"").decode()
+    assert files["before_header"] == GRUB_OWN
+    assert files["before"] == ""
+    assert files["after"] == (machine.read_bytes(GRUB_OWN) or b"").decode()
     assert "intel_iommu=off" in entries["before"]
     assert "intel_iommu=on iommu=pt" in entries["after"]
 
@@ -117,7 +120,7 @@ def test_amd_needs_nothing_and_loses_what_it_does_not_know(tmp_path: Path, run_o
         },
     )
     assert run_on(machine)(iommu=True)["changed"]
-    assert machine.read(DEFAULT_GRUB) == 'GRUB_CMDLINE_LINUX="ro"'
+    assert arguments_of(machine.root) == (["ro"], [])
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_preparation_is_planned(run: Runner) -> None:
     assert (plan["state"], plan["restart"]) == ("reboot", "reboot")
     assert plan["steps"][0] == {
         "role": "iommu",
-        "element": "/etc/default/grub",
+        "element": "/etc/default/grub.d/zz-mergetb-sriov.cfg",
         "action": "write",
     }
     roles = list(dict.fromkeys(step["role"] for step in plan["steps"]))
