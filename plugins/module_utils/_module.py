@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+
+# What a file that is not UTF-8 leaves in its text. Ansible 2.19 refuses an answer with that.
+_UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def run_module(
@@ -23,9 +27,19 @@ def run_module(
     try:
         result = run(module.params, check_mode=module.check_mode)
     except SriovError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=_printable(str(error)))
     except PermissionError as error:
         module.fail_json(msg=f"{error}: this takes root; connect as root, or set become")
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    module.exit_json(**result)
+    module.exit_json(**_printable(result))
+
+
+def _printable(value: t.Any) -> t.Any:
+    if isinstance(value, str):
+        return _UNDECODED.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(each) for each in value]
+    return value

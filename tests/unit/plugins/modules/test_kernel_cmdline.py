@@ -153,6 +153,20 @@ def test_bad_input_changes_nothing(tmp_path: Path, run_on: Run) -> None:
     assert machine.files() == before
 
 
+def test_what_is_not_utf_8_is_kept_and_can_be_reported(tmp_path: Path, run_on: Run) -> None:
+    text = 'GRUB_CMDLINE_LINUX="a=\udce9 hugepages=\udce9"\n'
+    machine = DebianMachine(tmp_path, {DEFAULT_GRUB: text})
+    machine.run(["update-grub"])
+
+    done = run_on(machine)(present=["nosmt"], absent=["hugepages"])
+
+    assert arguments_of(machine.root) == (["a=\udce9", "nosmt"], [])
+    assert done["configured"][2:] == ["a=\ufffd", "nosmt"]
+    assert "hugepages=\ufffd" in done["diff"][0]["after"]
+    machine.put(DEFAULT_GRUB, ". '/\udce9'\n")
+    assert "cannot open /\ufffd" in run_on(machine)(present=["nosmt"])["msg"]
+
+
 def test_a_boot_loader_that_shows_no_entries(tmp_path: Path, run_on: Run) -> None:
     machine = BootMachine(tmp_path, {**DMAR, KERNEL_CMDLINE: "root=UUID=9d ro intel_iommu=off\n"})
     done = run_on(machine)(iommu=True)
