@@ -145,7 +145,7 @@ def wanted(name: str, value: object) -> Wanted:
     labelled = re.fullmatch(r"[^\s()]+\((\w+)\)", text)
     if labelled:
         text = labelled[1]
-    if re.fullmatch(r"-?\d+", text):
+    if re.fullmatch("-?[0-9]+", text):
         return int(text)
     if re.fullmatch(r"0[xX][0-9A-Fa-f]+", text):
         return int(text, 16)

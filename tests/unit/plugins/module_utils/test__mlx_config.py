@@ -76,6 +76,7 @@ def test_wanted(value: object, wanted: object) -> None:
         ("NAME", "a b"),
         ("NAME", "a;b"),
         ("NAME", "ß"),
+        ("NAME", "\u0661\u0666"),
     ],
 )
 def test_what_cannot_be_wanted(name: str, value: object) -> None:
@@ -204,16 +205,22 @@ def test_what_cannot_be(wanted: dict[str, t.Any], state: State, message: str) ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "state"),
+    ("wanted", "state", "done"),
     [
-        ({"A": 1}, state(A=Setting(0, 0, 1, True))),
-        ({"SRIOV_EN": 0, "NUM_OF_VFS": 0}, state()),
-        ({"SRIOV_EN": 1, "NUM_OF_VFS": 0, "PF_NUM_OF_VF_VALID": 1}, state()),
-        ({"A": 1}, state(A=Setting(1, 1, 1), NUM_OF_VFS=Setting(0, 0, 0))),
+        ({"A": 1}, state(A=Setting(0, 0, 1, True)), ()),
+        ({"SRIOV_EN": 0, "NUM_OF_VFS": 0}, state(), (("SRIOV_EN", "NUM_OF_VFS"),)),
+        (
+            {"SRIOV_EN": 1, "NUM_OF_VFS": 0, "PF_NUM_OF_VF_VALID": 1},
+            state(),
+            (("NUM_OF_VFS", "PF_NUM_OF_VF_VALID"),),
+        ),
+        ({"A": 1}, state(A=Setting(1, 1, 1), NUM_OF_VFS=Setting(0, 0, 0)), ()),
     ],
 )
-def test_what_can_be(wanted: dict[str, t.Any], state: State) -> None:
-    steps(wanted, state)
+def test_what_can_be(
+    wanted: dict[str, t.Any], state: State, done: tuple[tuple[str, ...], ...]
+) -> None:
+    assert steps(wanted, state) == done
 
 
 def test_planned_settings_are_as_the_tool_would_show_them() -> None:
