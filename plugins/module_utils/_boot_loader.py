@@ -169,12 +169,14 @@ class Grub(BootLoader):
         wanted: Wanted,
     ) -> list[str]:
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
-        return [
-            f"{entry[: len(entry) - len(before)].rstrip()} {after}".strip()
-            if entry.endswith(before)
-            else _kernel_cmdline.complete(entry, wanted)
-            for entry in entries
-        ]
+
+        def made(entry: str) -> str:
+            if not before:
+                return f"{entry} {after}"
+            head, found, tail = entry.rpartition(before)
+            return f"{head}{after}{tail}" if found else _kernel_cmdline.complete(entry, wanted)
+
+        return [made(entry).strip() for entry in entries]
 
     def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
         words = _kernel_cmdline.words(_grub.variables(self.host, self.files()).text)
@@ -247,10 +249,20 @@ class Grubby(BootLoader):
                 "--update-kernel=ALL",
                 f"--remove-args={' '.join(remove)}",
                 f"--args={' '.join(add)}",
+                *self._options(),
             )
-        # grubby rewrites these files too, and every line of /etc/default/grub whose variable has a
-        # name that begins with GRUB_CMDLINE_LINUX.
+        # grubby rewrites these files too: of /etc/kernel/cmdline it keeps the first line alone.
         self._write({path: text for path, text in kept.items() if _text(self.host, path) != text})
+
+    def _options(self) -> list[str]:
+        """What keeps grubby from /etc/default/grub, where it knows that.
+
+        It puts a literal value into every line that begins with GRUB_CMDLINE_LINUX, so a run that
+        is killed behind it would leave a continued line as a file that no shell can read. The
+        option goes last, since grubby of Fedora 36 skips what follows it.
+        """
+        usage = self.host.run([_command(self.host, "grubby") or "grubby", "--help"]).out
+        return [option for option in ("--no-etc-grub-update",) if option in usage]
 
 
 class SystemdBoot(BootLoader):
@@ -535,8 +547,9 @@ def _put_back(arguments: Arguments, existing: t.Container[str]) -> None:
             host.replace(path, text)
 
 
-def _as_before(paths: t.Iterable[str]) -> str:
-    return f"{' and '.join(paths)} is as it was before"
+def _as_before(paths: t.Collection[str]) -> str:
+    verb = "are as they were" if len(paths) > 1 else "is as it was"
+    return f"{' and '.join(paths)} {verb} before"
 
 
 def _problem(

@@ -32,7 +32,10 @@ LINUX = "GRUB_CMDLINE_LINUX"
 DEFAULT = "GRUB_CMDLINE_LINUX_DEFAULT"
 
 _SECONDS = 60
-_ENVIRONMENT = ("/usr/bin/env", "-i", "LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+_ENVIRONMENT = (
+    *("/usr/bin/env", "-i", "HOME=/root", "LC_ALL=C"),
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+)
 
 # What grub-mkconfig does, in a directory that stands for /etc, and what the variables are then.
 _READ = f"""\

@@ -83,7 +83,7 @@ printf '%s\\0' "$GRUB_CMDLINE_LINUX" "$GRUB_CMDLINE_LINUX_DEFAULT"
         ["/bin/sh", "-c", script],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        env={"HOME": "/root", "LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         check=False,
     )
 

@@ -51,7 +51,8 @@ def test_grub_is_edited_made_and_read_back(tmp_path: Path) -> None:
 
     assert plan.changed
     assert list(plan.files) == [GRUB_OWN]
-    assert plan.entries == ["root=UUID=9d ro intel_iommu=on iommu=pt  quiet"]
+    assert plan.entries
+    assert plan.entries[0].split() == "root=UUID=9d ro intel_iommu=on iommu=pt quiet".split()
     assert host.read(DEFAULT_GRUB) == text.strip()
     calls = len(host.calls)
     assert not ensure(host).changed
@@ -211,9 +212,9 @@ class GrubbyHost(BootMachine):
 
     def run(self, argv, *, seconds=300):
         done = super().run(argv)
-        if "grubby" not in argv[0]:
+        if "grubby" not in argv[0] or "--help" in argv:
             return done
-        options = dict(x[2:].split("=", 1) for x in argv[1:])
+        options = dict(x[2:].split("=", 1) for x in argv[1:] if "=" in x)
         if "info" in options:
             return Completed(
                 0,
@@ -237,6 +238,8 @@ class GrubbyHost(BootMachine):
             )
             for entry in self.kernels
         ]
+        if "--no-etc-grub-update" in argv:
+            return Completed(0, "", "")
         # It also rewrites the default file, every line that begins so.
         self.put(DEFAULT_GRUB, 'GRUB_CMDLINE_LINUX="rewritten"\n')
         return Completed(0, "", "")
@@ -275,6 +278,28 @@ def test_what_grubby_rewrites_is_put_back(tmp_path: Path) -> None:
     assert not ensure(host).files
     assert host.kernels == ["ro intel_iommu=on iommu=pt"]
     assert host.read(DEFAULT_GRUB) == text.strip()
+
+
+def test_grubby_that_can_leave_the_file_alone_is_told_to(tmp_path: Path) -> None:
+    host = GrubbyHost(tmp_path, ["ro"], {DEFAULT_GRUB: RHEL})
+    host.answers["grubby --help"] = Completed(0, "  --no-etc-grub-update  don't\n", "")
+    ensure(host)
+    assert [event.action for event in host.log if event.subject == DEFAULT_GRUB] == ["replace"]
+    assert any(call[-1] == "--no-etc-grub-update" for call in host.calls)
+    assert host.kernels == ["ro intel_iommu=on iommu=pt"]
+
+
+def test_grubby_that_fails_leaves_the_files_as_they_were(tmp_path: Path) -> None:
+    class Failing(GrubbyHost):
+        def run(self, argv, *, seconds=300):
+            done = super().run(argv, seconds=seconds)
+            return Completed(1, "", "sed: no space\n") if "--update-kernel=ALL" in argv else done
+
+    files = {DEFAULT_GRUB: RHEL, KERNEL_CMDLINE: "# mine\nro\n"}
+    host = Failing(tmp_path, ["ro"], files)
+    with pytest.raises(SriovError, match=r"failed \(1\): sed: no space.*as they were before"):
+        ensure(host)
+    assert {path: (host.read_bytes(path) or b"").decode() for path in files} == files
 
 
 def test_grubby_is_told_again_what_it_would_replace() -> None:
