@@ -32,6 +32,9 @@ QEMU = "qemu-system-x86_64"
 _OLDEST_QEMU = (8, 0)
 """The first release with igb, the SR-IOV NIC."""
 
+UEFI = "/usr/share/ovmf/OVMF.fd"
+"""Firmware of Debian's package ovmf."""
+
 LEAFS = "leafs"
 _WIRES = "wires"
 _KEYS = "ssh"
@@ -66,12 +69,16 @@ class Pf(t.NamedTuple):
 
 
 class TwinHost(t.NamedTuple):
-    """An emulated host; *ssh_port* of 127.0.0.1 leads to its SSH server."""
+    """An emulated host; *ssh_port* of 127.0.0.1 leads to its SSH server.
+
+    With *uefi* it starts what the image has for UEFI, and else GRUB.
+    """
 
     name: str
     pfs: tuple[Pf, ...]
     ssh_port: int
     memory_mib: int
+    uefi: bool
     qemu_args: tuple[str, ...]
 
 
@@ -92,6 +99,7 @@ def twin_hosts(
     *,
     first_port: int,
     memory_mib: int,
+    uefi: t.Sequence[str],
     qemu_args: t.Mapping[str, t.Sequence[str]],
 ) -> list[TwinHost]:
     """The hosts to emulate, by name, with ports from *first_port* on.
@@ -129,9 +137,10 @@ def twin_hosts(
             pfs.append(Pf(raw["name"], mac, leaf, wire_port, wire_port + 1))
             wire_port += 2
         arguments = tuple(qemu_args.get(name, ()))
-        twins[name] = TwinHost(name, tuple(pfs), ssh_port, memory_mib, arguments)
-    for name in sorted(set(qemu_args) - set(twins)):
-        raise SriovError(f"twin_qemu_args: there is no host {name!r}")
+        twins[name] = TwinHost(name, tuple(pfs), ssh_port, memory_mib, name in uefi, arguments)
+    for option, names in (("twin_qemu_args", qemu_args), ("twin_uefi", uefi)):
+        for name in sorted(set(names) - set(twins)):
+            raise SriovError(f"{option}: there is no host {name!r}")
     last_port = max(first_port + len(twins), wire_port) - 1
     if first_port < 1 or last_port > 65535:
         raise SriovError(
@@ -162,7 +171,7 @@ def host_command(host: TwinHost, image: Image, *, kvm: bool) -> list[str]:
         *("-machine", "q35,kernel-irqchip=split,sata=off", "-accel", *accelerator),
         *("-smp", "2", "-m", str(host.memory_mib)),
         *("-device", "intel-iommu,intremap=on,caching-mode=on"),
-        *("-kernel", image.grub),
+        *(("-bios", UEFI) if host.uefi else ("-kernel", image.grub)),
         *("-smbios", _credentials(host.name)),
         *("-drive", f"if=none,id=root,file={host.name}/{_DISK},cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=root"),

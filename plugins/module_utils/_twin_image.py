@@ -11,6 +11,10 @@ A recipe is a directory:
     customize           script that runs in that root at last
     modules/packages    Debian packages of another root, in which kernel modules are built
     modules/build       script that runs there and leaves in /out what goes into the image
+
+The directory modules/ may be missing. In /usr/lib/mergetb-sriov `customize` leaves `grub`, which is
+GRUB as a Linux kernel image, and where hosts shall start by UEFI `esp`, a file system with what is
+started then; it becomes the EFI system partition.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ class Recipe(t.NamedTuple):
     customize: bytes
     module_packages: tuple[str, ...]
     build_modules: bytes
+    """Empty where no kernel modules are built."""
 
     @property
     def digest(self) -> str:
@@ -70,6 +75,8 @@ def read_recipe(directory: str) -> Recipe:
         with open(os.path.join(directory, *names), "rb") as file:
             return file.read()
 
+    modules = os.path.isdir(os.path.join(directory, "modules"))
+
     files = {}
     root = os.path.join(directory, "root")
     for folder, _folders, names in os.walk(root):
@@ -78,12 +85,16 @@ def read_recipe(directory: str) -> Recipe:
             mode = 0o755 if os.access(path, os.X_OK) else 0o644
             files[os.path.relpath(path, root)] = mode, content(path)
     return Recipe(
-        packages=tuple(content("packages").decode("ascii").split()),
+        packages=_words(content("packages")),
         files=dict(sorted(files.items())),
         customize=content("customize"),
-        module_packages=tuple(content("modules", "packages").decode("ascii").split()),
-        build_modules=content("modules", "build"),
+        module_packages=_words(content("modules", "packages")) if modules else (),
+        build_modules=content("modules", "build") if modules else b"",
     )
+
+
+def _words(text: bytes) -> tuple[str, ...]:
+    return tuple(text.decode("ascii").split())
 
 
 def archive(files: t.Mapping[str, tuple[int, bytes]]) -> bytes:
@@ -188,12 +199,13 @@ class _Build:
         for line in self._command(["apt-config", "dump"]).splitlines():
             if _APT_NETWORK.fullmatch(line):
                 options.append("--aptopt=" + line)
+        commands = [root_command(recipe, options, mirror)]
+        if recipe.build_modules:
+            commands.append(modules_command(recipe, options, mirror))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            root = pool.submit(self._command, root_command(recipe, options, mirror))
-            modules = pool.submit(self._command, modules_command(recipe, options, mirror))
-        root.result()
-        modules.result()
-        self._add_modules()
+            list(pool.map(self._command, commands))
+        if recipe.build_modules:
+            self._add_modules()
         self._make_image()
 
     def _add_modules(self) -> None:
@@ -210,13 +222,23 @@ class _Build:
     def _make_image(self) -> None:
         os.mkdir(self._path("image"))
         image = image_in(self._path("image"))
-        shutil.copy(self._path("root", "usr", "lib", "mergetb-sriov", "grub"), image.grub)
+        data = self._path("root", "usr", "lib", "mergetb-sriov")
+        shutil.copy(os.path.join(data, "grub"), image.grub)
+        esp = b""
+        with contextlib.suppress(FileNotFoundError), open(os.path.join(data, "esp"), "rb") as file:
+            esp = file.read()
+            os.unlink(file.name)
+        # The first and the last MiB are for GPT.
+        size = _DISK_MIB - 2
+        table = f"label: gpt\nstart=1MiB, size={size}MiB\n"
         with open(image.disk, "wb") as file:
-            file.truncate(_DISK_MIB * _MIB)
-        # The partition is all but the first and the last MiB, which are for GPT.
-        target = ["-E", f"offset={_MIB}", image.disk, f"{_DISK_MIB - 2}m"]
+            if esp:
+                table += f"start={1 + size}MiB, size={len(esp) // _MIB}MiB, type=uefi\n"
+                file.seek((1 + size) * _MIB)
+                file.write(esp)
+            file.truncate(_DISK_MIB * _MIB + len(esp))
+        target = ["-E", f"offset={_MIB}", image.disk, f"{size}m"]
         self._command(["mke2fs", "-q", "-F", "-t", "ext4", "-L", _LABEL, "-d", "root", *target])
-        table = f"label: gpt\nstart=1MiB, size={_DISK_MIB - 2}MiB\n"
         self._command(["sfdisk", "--quiet", image.disk], table)
 
     def _path(self, *names: str) -> str:

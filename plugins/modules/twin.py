@@ -75,6 +75,14 @@ options:
     description: Memory of each host in MiB.
     type: int
     default: 1536
+  uefi:
+    description:
+      - Names of the hosts that start by UEFI, from the EFI system partition of O(image). The
+        firmware is that of Debian's package C(ovmf). The others start GRUB.
+      - VFs of C(igb) do not work there, since this UEFI places them where they do not answer.
+    type: list
+    elements: str
+    default: []
   qemu_args:
     description:
       - Further arguments of QEMU, as a list by name of host. Paths in them are relative to
@@ -149,6 +157,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "ssh_port": {"type": "int", "default": 22220},
     "boot_timeout": {"type": "int", "default": 300},
     "memory": {"type": "int", "default": 1536},
+    "uefi": {"type": "list", "elements": "str", "default": []},
     "qemu_args": {"type": "dict", "default": {}},
 }
 
@@ -162,6 +171,7 @@ def run(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
             params["hosts"],
             first_port=params["ssh_port"],
             memory_mib=params["memory"],
+            uefi=params["uefi"],
             qemu_args=params["qemu_args"],
         )
         image = _twin.image_in(params["image"])

@@ -32,7 +32,11 @@ options:
       - The directory of the recipe. C(packages) lists the Debian packages of the image, C(root)
         has files of its root file system, and C(customize) is a script that runs in it at last.
       - In a root of its own with the packages of C(modules/packages), the script C(modules/build)
-        builds kernel modules and leaves in C(/out) what goes into the image.
+        builds kernel modules and leaves in C(/out) what goes into the image. C(modules) may be
+        missing.
+      - C(customize) leaves GRUB as a Linux kernel image in C(/usr/lib/mergetb-sriov/grub). It may
+        leave a file system in C(/usr/lib/mergetb-sriov/esp), which becomes the EFI system
+        partition.
     type: path
     required: true
   cache:

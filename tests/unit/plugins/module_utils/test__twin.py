@@ -45,7 +45,7 @@ def hosts(
     facility: t.Sequence[dict[str, t.Any]] = FACILITY, **fields: t.Any
 ) -> list[_twin.TwinHost]:
     return _twin.twin_hosts(
-        facility, **{"first_port": 2000, "memory_mib": 512, "qemu_args": {}, **fields}
+        facility, **{"first_port": 2000, "memory_mib": 512, "uefi": [], "qemu_args": {}, **fields}
     )
 
 
@@ -116,8 +116,19 @@ def test_ports_beyond_the_last_are_refused() -> None:
 
 def test_arguments_for_an_unknown_host_are_refused() -> None:
     assert hosts(qemu_args={"x1": ["-s"]})[1].qemu_args == ("-s",)
-    with pytest.raises(SriovError, match="there is no host 'x2'"):
+    with pytest.raises(SriovError, match="twin_qemu_args: there is no host 'x2'"):
         hosts(qemu_args={"x2": ["-s"]})
+    with pytest.raises(SriovError, match="twin_uefi: there is no host 'x2'"):
+        hosts(uefi=["x2"])
+
+
+def test_a_host_starts_by_uefi_or_with_grub() -> None:
+    x0, x1 = (_twin.host_command(host, IMAGE, kvm=False) for host in hosts(uefi=["x1"]))
+
+    assert x0[x0.index("-kernel") + 1] == IMAGE.grub
+    assert "-bios" not in x0
+    assert x1[x1.index("-bios") + 1] == _twin.UEFI
+    assert "-kernel" not in x1
 
 
 def test_each_pf_is_a_nic_with_its_mac_behind_a_root_port_of_its_own() -> None:

@@ -72,11 +72,12 @@ echo "$@" >> "$LOG"
 case "$*" in
 *--format=null*) mkdir -p "out/usr/lib/modules/$HEADERS/updates" ;;
 *) mkdir -p root/usr/lib/modules/6.12 root/usr/lib/mergetb-sriov
-   echo grub > root/usr/lib/mergetb-sriov/grub ;;
+   echo grub > root/usr/lib/mergetb-sriov/grub
+   if [ -n "$ESP" ]; then truncate --size=2M root/usr/lib/mergetb-sriov/esp; fi ;;
 esac""",
     "chroot": """echo "$@" >> "$LOG" """,
     "mke2fs": "",
-    "sfdisk": """if [ -n "$FAIL" ]; then echo 'E: no table' >&2; exit 1; fi""",
+    "sfdisk": """cat >> "$LOG"; if [ -n "$FAIL" ]; then echo 'E: no table' >&2; exit 1; fi""",
 }
 
 
@@ -112,7 +113,8 @@ def test_an_image_is_built_once_and_replaces_those_of_other_recipes(
     log = (tmp_path / "log").read_text()
     assert log.count("--variant=minbase") == log.count("--variant=apt") == 1
     assert log.count(f"deb {MIRROR} trixie main") == 2
-    assert log.endswith("root depmod 6.12\n")
+    assert "root depmod 6.12\n" in log
+    assert log.endswith("label: gpt\nstart=1MiB, size=3070MiB\n")
     assert log.count('--aptopt=Acquire::http::Proxy "http://proxy.example.net";') == 2
     assert "APT::X" not in log
 
@@ -136,6 +138,32 @@ def test_a_build_that_fails_leaves_no_image_and_the_next_starts_anew(
     monkeypatch.delenv("FAIL")
     images.build(wanted, MIRROR)
     assert names(cache) == [wanted.digest]
+
+
+def test_a_recipe_may_build_no_modules(cache: Path, tmp_path: Path, recipe: Path) -> None:
+    shutil.rmtree(recipe / "modules")
+    wanted = _twin_image.read_recipe(str(recipe))
+
+    _twin_image.ImageCache(str(cache)).build(wanted, MIRROR)
+
+    assert names(cache) == [wanted.digest]
+    log = (tmp_path / "log").read_text()
+    assert "--variant=apt" not in log
+    assert "depmod" not in log
+
+
+def test_a_file_system_for_uefi_becomes_a_partition(
+    cache: Path, tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESP", "1")
+    wanted = _twin_image.read_recipe(str(recipe))
+
+    _twin_image.ImageCache(str(cache)).build(wanted, MIRROR)
+
+    disk = cache / wanted.digest / "disk.img"
+    assert disk.stat().st_size == (3072 + 2) << 20
+    log = (tmp_path / "log").read_text()
+    assert log.endswith("start=1MiB, size=3070MiB\nstart=3071MiB, size=2MiB, type=uefi\n")
 
 
 def test_modules_of_another_kernel_are_refused(

@@ -35,6 +35,7 @@ def params(directory: Path, **fields: t.Any) -> dict[str, t.Any]:
         "ssh_port": PORT,
         "boot_timeout": 300,
         "memory": 1536,
+        "uefi": [],
         "qemu_args": {},
         **fields,
     }
