@@ -249,10 +249,13 @@ def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
     def settled() -> bool:
         problems.clear()
         links = host.netlink.links()
-        for link in links:
-            if link.permanent_mac in wanted and link.permanent_mac not in ports:
+        interfaces, ambiguous = interfaces_of(host, wanted, links)
+        if ambiguous:
+            raise SriovError("; ".join(ambiguous.values()))
+        for mac, link in interfaces.items():
+            if mac not in ports:
                 try:
-                    ports[link.permanent_mac] = read_port(host, link, links)
+                    ports[mac] = read_port(host, link, links)
                 except UnsettledError as error:
                     problems.append(str(error))
         return not problems
@@ -260,6 +263,29 @@ def read_ports(host: Host, macs: t.Iterable[str]) -> dict[str, Port]:
     if not host.wait_for(settled, seconds=_SETTLE_SECONDS, every=_SETTLE_EVERY):
         raise SriovError("; ".join(problems))
     return ports
+
+
+def interfaces_of(
+    host: Host, macs: t.Container[str], links: t.Iterable[Link]
+) -> tuple[dict[str, Link], dict[str, str]]:
+    """The interfaces of the PFs with the permanent *macs*, and what is wrong where that is unclear.
+
+    What lies on an interface may have its permanent MAC, too (ipvlan, MACsec), but no function.
+    """
+    functions: dict[str, dict[str, Link]] = {}
+    for link in links:
+        if link.permanent_mac in macs:
+            address = _pci.function_of_interface(host, link.name)
+            if address is not None and not _pci.is_vf(host, address):
+                functions.setdefault(str(link.permanent_mac), {}).setdefault(address, link)
+    ambiguous = {
+        mac: f"{mac} is the permanent MAC of several PFs: {', '.join(sorted(found))}. Their VFs "
+        "cannot be told apart: take the driver from all but one, or mend the MACs of the cards"
+        for mac, found in functions.items()
+        if len(found) > 1
+    }
+    found = {mac: next(iter(found.values())) for mac, found in functions.items()}
+    return {mac: link for mac, link in found.items() if mac not in ambiguous}, ambiguous
 
 
 def read_port(host: Host, link: Link, links: t.Sequence[Link]) -> Port:
@@ -442,8 +468,10 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
     stranded = [
         f"{entry.node}.{entry.nic}: {text}"
         for entry in plan.before.get(mzid, [])
-        if entry.held and entry.key not in staying and entry.pf_mac not in found.ports
-        for text in _usage.stranded(host, entry)
+        if entry.held and entry.key not in staying
+        for port in [found.ports.get(entry.pf_mac)]
+        if port is None or port.pf.address != entry.pf_address
+        for text in _usage.stranded(host, entry, port and port.pf)
     ]
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")

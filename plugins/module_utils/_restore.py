@@ -105,14 +105,14 @@ def _read_ports(
     except (SriovError, OSError) as error:
         unread.update(dict.fromkeys(macs, f"the interfaces cannot be read: {error}"))
         return
-    for link in links:
-        if link.permanent_mac in macs:
-            mac = str(link.permanent_mac)
-            try:
-                ports[mac] = _materialization.read_port(host, link, links)
-            # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
-            except Exception as error:
-                unread[mac] = _told(error)
+    interfaces, ambiguous = _materialization.interfaces_of(host, macs, links)
+    unread.update(ambiguous)
+    for mac, link in interfaces.items():
+        try:
+            ports[mac] = _materialization.read_port(host, link, links)
+        # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
+        except Exception as error:
+            unread[mac] = _told(error)
 
 
 def _told(error: Exception) -> str:

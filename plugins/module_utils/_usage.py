@@ -87,7 +87,7 @@ def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
     for holder, entry in had:
         pf = pfs.get(entry.pf_mac)
         address = pf.vfs[entry.vf] if pf and entry.vf < len(pf.vfs) else None
-        if address is None and remains(host, entry, pf, links):
+        if address != entry.address and remains(host, entry, pf, links):
             address = entry.address
         if address is not None:
             does = "holds" if entry.held else f"(run {' and '.join(entry.runs)}) has reserved"
@@ -98,12 +98,12 @@ def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Itera
     """Whether the VF of *entry*, which its PF does not show, is still a function on PCI.
 
     *pf* is the PF, `None` where no interface here has its MAC: its driver is gone, or its interface
-    is in another network namespace.
+    is in another network namespace. Then *pf* can also be another one, of the same MAC.
     """
-    pf_address = pf.address if pf else entry.pf_address
     if pf and entry.address in pf.vfs:
         return False  # It is another VF of the PF by now.
-    if host.link(f"{_pci.DEVICES}/{entry.address}/physfn") != pf_address:
+    pf_address = host.link(f"{_pci.DEVICES}/{entry.address}/physfn")
+    if pf_address is None or pf_address not in (entry.pf_address, pf and pf.address):
         return False
     names = _pci.interfaces(host, pf_address)
     macs = {link.permanent_mac for link in links if link.name in names}
@@ -111,16 +111,20 @@ def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Itera
     return not macs or entry.pf_mac in macs
 
 
-def stranded(host: Host, entry: _ledger.Entry) -> t.Iterator[str]:
-    """Why the VF of *entry*, whose PF no interface here shows, is not gone; nothing where it is."""
-    if remains(host, entry, None, host.netlink.links()):
+def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
+    """Why the VF of *entry*, whose PF is not shown where it was, is not gone; nothing where it is.
+
+    *pf* is as `remains` takes it.
+    """
+    if remains(host, entry, pf, host.netlink.links()):
         using = users(host, [_pci.read_device(host, entry.address)]).get(entry.address, [])
+        other = f"; that of PF {pf.address} is the same" if pf else ""
         yield "; ".join(
             [
                 f"VF {entry.address} is still there, but no interface here has the MAC "
-                f"{entry.pf_mac} of PF {entry.pf_name} at {entry.pf_address}: load its driver, or "
-                "move its interface back from the network namespace where it is, and run this "
-                "again",
+                f"{entry.pf_mac} of PF {entry.pf_name} at {entry.pf_address}{other}: load its "
+                "driver, or move its interface back from the network namespace where it is, and "
+                "run this again",
                 *using,
             ]
         )

@@ -11,7 +11,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _materialization, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils import (
+    _ledger,
+    _materialization,
+    _pci,
+    _usage,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import (
     CHANGING,
@@ -356,6 +361,51 @@ def test_a_vf_that_its_pf_does_not_list_but_pci_does(
 
     with pytest.raises(SriovError, match="PF ens1f0 .*: its VFs are just being made or destro"):
         _materialization.run(machine, MZID, [], Policy("vfio-pci"))
+
+
+def test_a_vf_whose_pf_another_one_is_taken_for_is_not_forgotten(machine: Machine) -> None:
+    """The guest's VF was forgotten, and a VF of the other PF got its baseline."""
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    machine.add_process(7, "qemu", f"/dev/vfio/{group}")
+    machine.hide_interface("ens1f0", "0000:01:00.0")
+    machine.add_pf("0000:03:00.0", "ens3", MACS[0], numvfs=2)
+    held = _ledger.read(machine)
+    machine.log.clear()
+
+    with pytest.raises(SriovError) as caught:
+        _materialization.run(machine, MZID, [], Policy("vfio-pci"))
+    assert f"VF {VFS[0]} is still there, but no interface here has the MAC" in str(caught.value)
+    assert "that of PF 0000:03:00.0 is the same" in str(caught.value)
+    assert f"process 7 (qemu) has /dev/vfio/{group} open" in str(caught.value)
+    assert machine.writes == []
+    assert _ledger.read(machine) == held
+    assert VFS[0] in _usage.holders(machine, [VFS[0]])
+    assert _usage.holders(machine, ["0000:03:10.0"]) == {}
+
+
+def test_several_pfs_of_one_mac_are_refused(machine: Machine) -> None:
+    """The first of the kernel's list was taken, which may change with each boot."""
+    machine.add_pf("0000:03:00.0", "ens3", MACS[0], numvfs=2)
+    machine.log.clear()
+
+    with pytest.raises(SriovError, match="the permanent MAC of several PFs: 0000:01:00.0, 0000:03"):
+        _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    assert machine.writes == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_lies_on_a_pf_may_have_its_permanent_mac(machine: Machine, first: bool) -> None:
+    """So it is with ipvlan and MACsec, which were taken for the PF: "no network interface"."""
+    interfaces = machine.netlink.interfaces
+    upper = machine.add_interface("ipvl0", mac=MACS[0])
+    interfaces["ipvl0"] = upper._replace(permanent_mac=MACS[0], kind="ipvlan")
+    if first:
+        interfaces["ens1f0"] = interfaces.pop("ens1f0")
+
+    given = _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+
+    assert [device["pci_address"] for device in given["devices"]] == [VFS[0]]
 
 
 def test_a_card_that_is_gone_for_good_can_be_forgotten(machine: Machine) -> None:

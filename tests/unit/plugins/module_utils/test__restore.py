@@ -457,3 +457,27 @@ def test_a_ledger_that_cannot_be_read_is_told(
 
     assert _restore.main([]) == 1
     assert f"not restored: the ledger {_ledger.PATH} cannot be read" in capsys.readouterr().err
+
+
+def test_what_lies_on_a_pf_may_have_its_permanent_mac(machine: Machine) -> None:
+    """So it is with ipvlan and MACsec; none of the PF's VFs came back."""
+    upper = machine.add_interface("ipvl0", mac=MACS[0])
+    machine.netlink.interfaces["ipvl0"] = upper._replace(permanent_mac=MACS[0], kind="ipvlan")
+
+    outcome = restore(machine, ENTRY)
+
+    assert (outcome.ready, outcome.problems) == (1, [])
+
+
+def test_another_pf_of_the_same_mac_keeps_its_vfs(machine: Machine) -> None:
+    """The last of the kernel's list was taken for the PF, and its VF lost its driver."""
+    machine.add_pf("0000:03:00.0", "ens3", MACS[0], numvfs=2)
+    machine.bind("0000:03:10.0", "vfio-pci")
+
+    outcome = restore(machine, ENTRY, OTHER_PF)
+
+    assert machine.driver("0000:03:10.0") == "vfio-pci"
+    assert machine.driver(VFS[0]) is None
+    assert outcome.ready == 1
+    (problem,) = outcome.problems
+    assert problem.startswith(f"{MACS[0]} is the permanent MAC of several PFs: 0000:01:00.0, 0000:")
