@@ -475,7 +475,7 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
     ]
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
-    touched = plan.taken.union(step.target.address for step in plan.steps if step.unbind)
+    touched = plan.taken.union(step.target.address for step in plan.steps)
     problems = [
         f"VF {address}: {text}"
         for address, texts in _usage.holders(host, sorted(touched), own=[mzid]).items()

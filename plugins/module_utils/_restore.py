@@ -190,7 +190,7 @@ def _plan(
             kept[item.address] = str(error)
     targets = [item for item in targets if item.address in devices]
     steps = _isolation.plan(targets, devices, _materialization.states_of(ports))
-    used = _usage.holders(host, [step.target.address for step in steps if step.unbind], own=own)
+    used = _usage.holders(host, [step.target.address for step in steps], own=own)
     kept.update((address, f"in use: {'; '.join(texts)}") for address, texts in used.items())
     steps = [step for step in steps if step.target.address not in kept]
     _driver.check(

@@ -21,6 +21,9 @@ if t.TYPE_CHECKING:
 _UDEV = ("systemd-udevd", "(udev-worker)")
 _UDEV_SECONDS = 10
 
+# What the kernel adds to the name of an open file that has been removed.
+_DELETED = " (deleted)"
+
 
 class Opened(t.NamedTuple):
     """A file that a process has open: its path, the name of the program, the process as text."""
@@ -55,7 +58,7 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     handles: dict[str, list[str]] = {}
     with_kernel = []
     for device in devices:
-        paths = _vfio_paths(host, device) if device.driver else []
+        paths = _vfio_paths(host, device) if device.driver else _left_paths(device)
         for path in paths:
             handles.setdefault(path, []).append(device.address)
         if device.driver and not paths:
@@ -67,7 +70,8 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
             found[device.address] = _kernel_use(host, device, links, ips)
     for opened in _lasting(host, handles) if handles else ():
         for address in handles[opened.path]:
-            found.setdefault(address, []).append(f"{opened.process} has {opened.path} open")
+            path = opened.path[: -len(_DELETED)] if opened.path.endswith(_DELETED) else opened.path
+            found.setdefault(address, []).append(f"{opened.process} has {path} open")
     return {address: texts for address, texts in found.items() if texts}
 
 
@@ -143,6 +147,15 @@ def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
     if device.iommu_group and "vfio" in (device.driver or ""):
         paths.append(f"/dev/vfio/{device.iommu_group}")
     return paths
+
+
+def _left_paths(device: _pci.Device) -> list[str]:
+    """What a process may still have open of *device*, which shows no driver.
+
+    The kernel hides the driver before that lets go (__device_release_driver()), and VFIO, which
+    removes the name of the group, lets go when its last user has. Until then the guest goes on.
+    """
+    return [f"/dev/vfio/{device.iommu_group}{_DELETED}"] if device.iommu_group else []
 
 
 def _kernel_use(
@@ -225,7 +238,7 @@ def openers(host: Host, device: _pci.Device) -> t.Callable[[], list[str]]:
     It does so when the driver is to let go, before it waits for the last user.
     """
     paths = _vfio_paths(host, device) if device.driver else []
-    names = {name: path for path in paths for name in (path, f"{path} (deleted)")}
+    names = {name: path for path in paths for name in (path, f"{path}{_DELETED}")}
 
     def look() -> list[str]:
         opened = _open_files(host, names) if names else ()

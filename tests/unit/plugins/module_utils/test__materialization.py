@@ -384,6 +384,28 @@ def test_a_vf_whose_pf_another_one_is_taken_for_is_not_forgotten(machine: Machin
     assert _usage.holders(machine, ["0000:03:10.0"]) == {}
 
 
+def test_a_vf_that_a_guest_has_open_although_it_shows_no_driver(machine: Machine) -> None:
+    """So it is while the kernel unbinds it, for which it waits until the guest has ended.
+
+    The guest was put on no VLAN, or on the VLAN of the VF's next owner.
+    """
+    _materialization.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
+    group = machine.link(f"{DEVICES}/{VFS[0]}/iommu_group")
+    os.unlink(machine.path(f"{DEVICES}/{VFS[0]}/driver"))
+    machine.add_process(7, "qemu", f"/dev/vfio/{group} (deleted)")
+    machine.log.clear()
+
+    for claims in ([], [CLAIM._replace(vlan=200)]):
+        with pytest.raises(SriovError, match=f"process 7 \\(qemu\\) has /dev/vfio/{group} open"):
+            _materialization.run(machine, MZID, claims, Policy("vfio-pci"))
+    assert machine.writes == []
+    _ledger.write(machine, {})
+    machine.log.clear()
+    with pytest.raises(SriovError, match=f"process 7 \\(qemu\\) has /dev/vfio/{group} open"):
+        _materialization.run(machine, "two", [CLAIM], Policy("vfio-pci"))
+    assert machine.writes == []
+
+
 def test_several_pfs_of_one_mac_are_refused(machine: Machine) -> None:
     """The first of the kernel's list was taken, which may change with each boot."""
     machine.add_pf("0000:03:00.0", "ens3", MACS[0], numvfs=2)
