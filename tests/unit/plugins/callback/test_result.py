@@ -83,12 +83,12 @@ class Facility:
 
     def __init__(self, directory: Path, *, real_module: bool) -> None:
         self.directory = directory
-        self._environment = {
+        self.environment = {
             "ANSIBLE_CALLBACKS_ENABLED": "mergetb.sriov.result",
             "SRIOV_RESULT": str(self.result),
         }
         if not real_module:
-            self._environment["ANSIBLE_COLLECTIONS_PATH"] = str(self._collections())
+            self.environment["ANSIBLE_COLLECTIONS_PATH"] = str(self._collections())
         for name in ("phobos.xir", "experiment.pb64"):
             (directory / name).write_bytes((PHOBOS / name).read_bytes())
         (directory / "host_vars").mkdir()
@@ -127,7 +127,7 @@ class Facility:
             "playbook",
             *("-i", "phobos.xir", f"mergetb.sriov.{action}", *arguments),
             check=False,
-            **(self._environment | environment),
+            **(self.environment | environment),
         )
 
     def document(

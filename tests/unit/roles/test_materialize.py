@@ -1,0 +1,89 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role in playbooks that an operator wrote, which may keep Ansible from ending a play early."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.mergetb.sriov.tests.unit.plugins.callback import test_result
+
+if t.TYPE_CHECKING:
+    from pathlib import Path
+
+facility = test_result.facility
+
+ROLE = {"ansible.builtin.include_role": {"name": "mergetb.sriov.materialize"}}
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+def play(
+    facility: test_result.Facility, **keywords: t.Any
+) -> subprocess.CompletedProcess[str]:
+    """Run an operator's own play with the role and further *keywords*."""
+    own = {"hosts": "hypervisors", "gather_facts": False, **keywords}
+    path: Path = facility.directory / "own.yml"
+    path.write_text(json.dumps([own]), encoding="utf-8")
+    return test_result.command_line.run(
+        facility.directory,
+        *("playbook", "-i", "phobos.xir", "own.yml", *test_result.MATERIALIZE),
+        check=False,
+        **facility.environment,
+    )
+
+
+RESCUED = {"tasks": [{"block": [ROLE], "rescue": [{"ansible.builtin.debug": {"msg": "rescued"}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "reachable"),
+    [
+        (RESCUED, True),
+        ({"tasks": [{**ROLE, "ignore_errors": True}], "ignore_errors": True}, True),
+        ({"tasks": [ROLE], "ignore_unreachable": True}, False),
+        ({"tasks": [ROLE], "serial": 1}, True),
+        ({"tasks": [ROLE], "strategy": "free"}, True),
+    ],
+    ids=["rescue", "ignore_errors", "ignore_unreachable", "serial", "free"],
+)
+def test_one_host_refuses_in_a_play_that_would_go_on(
+    facility: test_result.Facility, keywords: dict[str, t.Any], reachable: bool
+) -> None:
+    """The first host was given its VFs all the same."""
+    if reachable:
+        facility.fail("x1", "check", "VF is in use")
+    else:
+        facility.connect("x1", **UNREACHABLE)
+    done = play(facility, **keywords)
+    calls = facility.calls("x0")
+    assert "present" not in calls, done.stdout
+    assert calls == ["reserved", "withdrawn"]
+    assert not (facility.directory / "device_map.json").exists()
+
+
+def test_a_strategy_of_the_configuration_does_not_count(facility: test_result.Facility) -> None:
+    """With the strategy free, each host was a run of its own."""
+    document = facility.document(
+        "materialize", 0, *test_result.MATERIALIZE, ANSIBLE_STRATEGY="free"
+    )
+    assert document["outcome"] == "ok"
+    assert (facility.directory / "device_map.json").exists()
+    facility.fail("x1", "check", "VF is in use")
+    document = facility.document(
+        "materialize", 10, *test_result.MATERIALIZE, ANSIBLE_STRATEGY="free"
+    )
+    assert document["outcome"] == "refused"
+    assert facility.calls("x0") == ["reserved", "present", "reserved", "withdrawn"]
+
+
+def test_no_device_map_of_half_an_experiment(facility: test_result.Facility) -> None:
+    """Where a failure is rescued, the play goes on with the other host."""
+    facility.fail("x1", "write", "VF did not take its VLAN")
+    play(facility, **RESCUED)
+    assert facility.calls("x0") == ["reserved", "present"]
+    assert not (facility.directory / "device_map.json").exists()
