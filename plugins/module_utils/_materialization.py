@@ -102,7 +102,8 @@ class Plan(t.NamedTuple):
     """What a run does: the ledger before, during and after it, and the steps between.
 
     *taken* are the addresses of VFs that the materialization did not hold before. *reserved* are
-    entries for what it is going to hold and does not yet hold in this way.
+    entries for what it is going to hold and does not yet hold in this way, and for what it holds
+    and is going to lose.
     """
 
     before: Ledger
@@ -344,6 +345,8 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
         entry._replace(state=_ledger.LEAVING, address=address_of(entry, ports) or entry.address)
         for entry in held.values()
     ]
+    # What is reserved as it is held is going to be taken back: nobody reserves what need not change.
+    reserved += [entry._replace(state=_ledger.RESERVED) for entry in leaving]
     steps = _isolation.plan(
         [
             *(_baseline(entry, ports) for entry in leaving if address_of(entry, ports)),
@@ -403,11 +406,21 @@ def _aim(entry: Entry) -> Entry:
 
 
 def _insist_on_reservation(planned: Plan, mzid: str, run: str) -> None:
-    """Raise `SriovError` where *run* has not reserved all that *planned* gives to *mzid*."""
-    reserved = {
-        entry.key: _aim(entry) for entry in planned.before.get(mzid, []) if run in entry.runs
-    }
+    """Raise `SriovError` where *run* has not reserved all that *planned* changes for *mzid*.
+
+    So it does where another run has reserved something: that has another aim, or it would have been
+    shared, and came between on a host where *run* had nothing to reserve.
+    """
+    entries = [entry for entry in planned.before.get(mzid, []) if entry.runs]
+    reserved = {entry.key: _aim(entry) for entry in entries if run in entry.runs}
     lost = [entry for entry in planned.reserved if reserved.get(entry.key) != _aim(entry)]
+    others = sorted({name for item in entries if run not in item.runs for name in item.runs})
+    if others:
+        raise SriovError(
+            f"materialization {mzid}: run {' and '.join(others)} has reserved other VFs on this "
+            "host meanwhile. Nothing was changed on this host; wait for it to end, and run this "
+            "again"
+        )
     if lost:
         names = ", ".join(f"VF {item.vf} of PF {item.pf_name}" for item in lost)
         raise SriovError(

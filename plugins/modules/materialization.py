@@ -24,7 +24,8 @@ description:
   - A materialization with several hosts is given on all of them or on none. Reserve on each with
     O(state=reserved). When all have agreed, carry it out on each with O(state=present). When one
     has not, or was not reached, take the reservations back with O(state=withdrawn). Pass the same
-    O(run) to all of these calls.
+    O(run) to all of these calls. Before any host is carried out, reserve once more on those where
+    nothing had to be changed, which shows another run of the materialization.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -36,9 +37,11 @@ options:
   state:
     description:
       - V(reserved) checks all that V(present) checks, and remembers that O(run) is going to give
-        O(vfs) to the materialization. Nobody else gets these VFs then. It touches no VF.
+        O(vfs) to the materialization. Nobody else gets these VFs then. It touches no VF. A VF that
+        the materialization is going to lose is reserved, too.
       - V(present) gives O(vfs) to the materialization and takes from it what it holds beyond them.
-        With O(run), it gives only what that run has reserved or the materialization holds already.
+        With O(run), it changes only what that run has reserved, and nothing where another run of
+        the materialization has reserved something else.
       - V(withdrawn) takes back what O(run) has reserved and not carried out.
       - V(absent) takes all that the materialization holds, and all that is reserved for it.
     type: str

@@ -87,3 +87,24 @@ def test_no_device_map_of_half_an_experiment(facility: test_result.Facility) -> 
     play(facility, **RESCUED)
     assert facility.calls("x0") == ["reserved", "present"]
     assert not (facility.directory / "device_map.json").exists()
+
+
+def test_another_run_came_where_nothing_had_to_be_reserved(facility: test_result.Facility) -> None:
+    """Each of two runs with different aims could be given on one host."""
+    facility.fail("x0", "steps", "")
+    facility.document("materialize", 0, *test_result.MATERIALIZE)
+    assert facility.calls("x0") == ["reserved", "present"]
+    assert facility.calls("x1") == ["reserved", "reserved", "present"]
+    facility.fail("x1", "again", "run B has reserved other VFs")
+    document = facility.document("materialize", 10, *test_result.MATERIALIZE)
+    assert document["outcome"] == "refused"
+    assert test_result.of_hosts(document, "outcome") == ["untouched", "refused"]
+    assert facility.calls("x0")[2:] == ["reserved", "withdrawn"]
+    assert facility.calls("x1")[3:] == ["reserved", "reserved"]
+
+
+def test_all_hosts_change(facility: test_result.Facility) -> None:
+    for host in ("x0", "x1"):
+        facility.fail(host, "steps", "")
+    facility.document("materialize", 0, *test_result.MATERIALIZE)
+    assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved", "present"]] * 2

@@ -25,8 +25,9 @@ from ansible_collections.mergetb.sriov.tests.unit import command_line
 COLLECTION = Path(command_line.COLLECTIONS) / "ansible_collections/mergetb/sriov"
 SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding="utf-8"))
 
-# It notes each call in the file `calls` of its host, and fails with what the file `check`, `write`
-# or `withdrawn` has, if there is one. It knows its host by the directory for temporary files.
+# It notes each call in the file `calls` of its host, and fails with what the file `check`, `again`
+# (where it checks again), `write` or `withdrawn` has, if there is one. It tells steps where there is
+# a file `steps`. It knows its host by the directory for temporary files.
 STAND_IN = f"""
 ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
 """
@@ -36,12 +37,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
 state = module.params["state"]
-with open(os.path.join(module._remote_tmp, "calls"), "a") as file:
+with open(os.path.join(module._remote_tmp, "calls"), "a+") as file:
+    file.seek(0)
+    again = state == "reserved" and file.read().endswith("reserved\\n")
     file.write(state + (" (check)" if module.check_mode else "") + "\\n")
 checks = module.check_mode or state == "reserved"
-answer = os.path.join(
-    module._remote_tmp, state if state == "withdrawn" else "check" if checks else "write"
-)
+name = "again" if again else "check" if checks else "write"
+answer = os.path.join(module._remote_tmp, state if state == "withdrawn" else name)
 if os.path.exists(answer):
     with open(answer) as file:
         module.fail_json(msg=file.read())
@@ -65,6 +67,9 @@ devices = [
 module.exit_json(
     changed=True,
     devices=devices,
+    steps={"ens1f0 VF 0": ["vlan 100"]}
+    if os.path.exists(os.path.join(module._remote_tmp, "steps"))
+    else {},
     diff={
         "before": {"ens1f0 VF 0": {"vlan": 0}},
         "after": {"ens1f0 VF 0": {"vlan": 100}, "0000:00:10.0": "vfio-pci"},

@@ -554,6 +554,61 @@ def test_a_run_of_the_same_materialization_with_another_aim_is_refused(machine: 
     assert reserved.vlan == 200, "a run may think better of it"
 
 
+def test_a_run_takes_nothing_that_another_gave_meanwhile(tmp_path: Path) -> None:
+    """Where a run had nothing to reserve, it left no trace, and took what the other had given.
+
+    Both runs ended well, and the materialization had nothing on either host.
+    """
+    hosts = []
+    for name in ("x0", "x1"):
+        hosts.append(Machine(tmp_path / name))
+        hosts[-1].add_pf("0000:01:00.0", "ens1f0", MACS[0], numvfs=1)
+        hosts[-1].add_driver("vfio-pci")
+    aims: dict[str, list[list[Claim]]] = {RUN: [[CLAIM], []], OTHER_RUN: [[], [CLAIM]]}
+    for run, number in ((RUN, 1), (OTHER_RUN, 0), (RUN, 0), (OTHER_RUN, 1)):
+        reserve(hosts[number], *aims[run][number], run=run)
+
+    def carry_out(run: str, number: int) -> None:
+        _materialization.run(hosts[number], MZID, aims[run][number], POLICY, reserved_by=run)
+
+    carry_out(RUN, 0)
+    carry_out(OTHER_RUN, 1)
+    for run, number in ((RUN, 1), (OTHER_RUN, 0)):
+        with pytest.raises(SriovError, match=f"run {run} has no reservation for VF 0 of PF ens1f0"):
+            carry_out(run, number)
+        assert _ledger.read(hosts[number]) == {MZID: [entry()]}
+
+
+def test_a_run_drops_no_reservation_of_another(machine: Machine) -> None:
+    reserve(machine, run=OTHER_RUN)
+    reserve(machine, CLAIM)
+
+    with pytest.raises(SriovError, match=f"run {RUN} has reserved other VFs on this host meanwhile"):
+        _materialization.run(machine, MZID, [], POLICY, reserved_by=OTHER_RUN)
+    _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
+
+    assert _ledger.read(machine) == {MZID: [entry()]}
+
+
+def test_what_a_run_is_going_to_take_is_reserved_too(machine: Machine) -> None:
+    second = CLAIM._replace(nic="eth2", vf=1, mac="02:00:00:00:01:02")
+    _materialization.run(machine, MZID, [CLAIM, second], POLICY)
+    before = _ledger.read(machine)
+
+    reserve(machine, CLAIM)
+    with pytest.raises(SriovError, match=f"run {RUN} has reserved other VFs"):
+        reserve(machine, CLAIM, second, run=OTHER_RUN)
+    reserve(machine, CLAIM, run=OTHER_RUN)
+    for run in (RUN, OTHER_RUN):
+        _materialization.withdraw(machine, MZID, run=run)
+    assert _ledger.read(machine) == before
+    reserve(machine, CLAIM)
+    _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
+
+    assert _ledger.read(machine) == {MZID: [entry()]}
+    assert machine.driver(VFS[1]) is None
+
+
 def test_a_run_whose_reservation_was_released_changes_nothing(machine: Machine) -> None:
     reserve(machine, CLAIM)
     _materialization.run(machine, MZID, [], POLICY)
