@@ -420,6 +420,8 @@ def plan(
     """
     edited = loader.edited(files, wanted)
     changes = {path: text for path, text in edited.items() if text != files[path]}
+    for path in changes:
+        loader.host.require_replaceable(path)
     if entries is None:
         remake = not _kernel_cmdline.satisfies(running, wanted)
         return Plan(changes, None, bool(changes) or remake, bool(changes))

@@ -167,11 +167,24 @@ class Host:
             raise error
         return answer
 
+    def require_replaceable(self, path: str) -> None:
+        """Raise `SriovError` where *path* is there and is no regular file.
+
+        To replace what masks a file, as a link to /dev/null does, would replace the device.
+        """
+        target = os.path.realpath(self.path(path))
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise SriovError(
+                f"{path} is no regular file, but {target}: a link to /dev/null means that somebody "
+                "has switched it off. Remove it if it is to be written, and run again"
+            )
+
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Put *content* into the file *path* atomically, making missing directories.
 
-        An existing file keeps its mode and owner.
+        An existing file keeps its mode and owner. Raises `SriovError` as `require_replaceable`.
         """
+        self.require_replaceable(path)
         target = os.path.realpath(self.path(path))
         directory = os.path.dirname(target)
         os.makedirs(directory, exist_ok=True)

@@ -44,7 +44,10 @@ def plan(host: Host, modules: t.Iterable[str], name: str) -> Plan:
     load = not_loaded(host, modules)
     refuse_unknown(host, load)
     before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
-    return Plan(load, file, before, file_text(modules))
+    plan = Plan(load, file, before, file_text(modules))
+    if file in plan.steps:
+        host.require_replaceable(file)
+    return plan
 
 
 def checked(modules: t.Iterable[str]) -> list[str]:

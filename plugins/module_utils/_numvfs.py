@@ -147,7 +147,10 @@ def plan_host(
     before = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "surrogateescape")
     gone = [item.pf for item in wanted if not item.numvfs and _is_gone(host, item.pf, before)]
     changes = plan_all(host, [item for item in wanted if item.pf not in gone], read)
-    return Plan(changes, gone, before, udev_rules(before, changes, gone) if at_boot else None)
+    plan = Plan(changes, gone, before, udev_rules(before, changes, gone) if at_boot else None)
+    if UDEV_RULES in plan.steps:
+        host.require_replaceable(UDEV_RULES)
+    return plan
 
 
 def _is_gone(host: Host, selector: str, rules: str) -> bool:

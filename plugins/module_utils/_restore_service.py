@@ -159,12 +159,15 @@ class Plan(t.NamedTuple):
 
 
 def plan(host: _host.Host, unit: str) -> Plan:
-    """The plan for the program and its *unit*."""
+    """The plan for the program and its *unit*; raises `SriovError` where the unit is masked."""
     files = {PROGRAM: program(), UNIT: unit.encode()}
-    return Plan(
+    plan = Plan(
         {path: content for path, content in files.items() if host.read_bytes(path) != content},
         enabled=host.exists(_WANTS),
     )
+    for path in plan.files:
+        host.require_replaceable(path)
+    return plan
 
 
 def apply(host: _host.Host, plan: Plan) -> None:

@@ -343,6 +343,19 @@ def test_replace_keeps_the_mode_and_the_link(host: Host, tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "grub.real").stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_replace_leaves_a_device_alone(host: Host, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (tmp_path / "masked").symlink_to("null")
+
+    with pytest.raises(SriovError, match="/masked is no regular file, but .*/null: "):
+        host.replace("/masked", "text")
+
+    assert (tmp_path / "null").is_char_device()
+    assert (tmp_path / "masked").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_replace_that_fails_leaves_what_was_there(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

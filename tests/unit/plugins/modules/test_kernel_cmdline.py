@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -173,3 +174,17 @@ def test_a_boot_loader_that_shows_no_entries(tmp_path: Path, run_on: Run) -> Non
     assert done["changed"]
     assert done["configured"] is None
     assert done["boot_loader"] == "systemd-boot"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_file_that_is_masked_is_refused_before_the_first_write(
+    tmp_path: Path, run_on: Run, check_mode: bool
+) -> None:
+    machine = bare(tmp_path, DMAR)
+    machine.mask(GRUB_OWN)
+    answer = run_on(machine)(check_mode=check_mode, iommu=True)
+    assert answer["failed"]
+    assert f"{GRUB_OWN} is no regular file" in answer["msg"]
+    assert machine.calls == []
+    assert Path(machine.path("/dev/null")).is_char_device()

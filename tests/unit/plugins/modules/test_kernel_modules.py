@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -81,3 +82,16 @@ def test_bad_names_change_nothing(machine: ModuleMachine, run: Runner) -> None:
     assert run(modules=["../vfio"])["failed"]
     assert run(modules=["vfio-pci"], name="../x")["failed"]
     assert machine.files() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_file_that_is_masked_is_refused_before_the_first_write(
+    machine: ModuleMachine, run: Runner, check_mode: bool
+) -> None:
+    machine.mask(FILE)
+    answer = run(check_mode=check_mode, modules=["vfio-pci"])
+    assert answer["failed"]
+    assert f"{FILE} is no regular file" in answer["msg"]
+    assert machine.calls == [["modprobe", "--dry-run", "vfio-pci"]]
+    assert Path(machine.path("/dev/null")).is_char_device()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -382,3 +383,17 @@ def test_the_arguments_are_checked(run: Runner) -> None:
     assert "missing required arguments: pfs" in run()["msg"]
     assert "numvfs" in run(pfs=[{"pf": MAC}])["msg"]
     assert "numvfs" in run(pfs=[{"pf": MAC, "numvfs": "many"}])["msg"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_rules_that_are_masked_are_refused_before_the_first_write(
+    machine: Machine, run: Runner, check_mode: bool
+) -> None:
+    machine.mask(_numvfs.UDEV_RULES)
+    answer = run(check_mode=check_mode, pfs=BOTH)
+    assert answer["failed"]
+    assert f"{_numvfs.UDEV_RULES} is no regular file" in answer["msg"]
+    assert machine.log == []
+    assert Path(machine.path("/dev/null")).is_char_device()
+    assert run(check_mode=check_mode, pfs=BOTH, at_boot=False)["changed"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 from pathlib import Path
 
@@ -100,3 +101,21 @@ def test_what_systemd_refuses_is_told(machine: Machine, run: Runner) -> None:
     assert run()["msg"] == (
         f"systemctl enable {_restore_service.NAME} failed: Failed to enable unit: masked"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_unit_that_is_masked_is_refused_before_the_first_write(
+    machine: Machine, run: Runner, check_mode: bool
+) -> None:
+    # What `systemctl mask` leaves.
+    directory = Path(machine.path(_restore_service.UNIT)).parent
+    directory.mkdir(parents=True)
+    device = directory / "null"
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    Path(machine.path(_restore_service.UNIT)).symlink_to("null")
+    answer = run(check_mode=check_mode)
+    assert answer["failed"]
+    assert f"{_restore_service.UNIT} is no regular file" in answer["msg"]
+    assert not machine.exists(_restore_service.PROGRAM)
+    assert device.is_char_device()
