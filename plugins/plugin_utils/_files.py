@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import tempfile
 import typing as t
@@ -59,10 +60,28 @@ def _require_replaceable(path: str, found: os.stat_result) -> None:
         raise InputError(f"{path} is a directory; name a file")
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is not a regular file; name another")
-    if found.st_dev != os.stat(os.path.dirname(path)).st_dev:
+    directory = os.stat(os.path.dirname(path))
+    if found.st_dev != directory.st_dev or path in _mount_points():
         raise InputError(f"{path} is mounted there, so it cannot be replaced; name another")
+    owners = (0, found.st_uid, directory.st_uid)
+    if directory.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+        raise InputError(
+            f"{path} is another user's, in a directory where only the owner may replace a file"
+            " (sticky bit); name another"
+        )
     # What nobody may write is not replaced either, though its directory would allow it.
     os.close(os.open(path, os.O_WRONLY))
+
+
+def _mount_points() -> set[str]:
+    """Return where something is mounted; nothing where the system does not tell."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            places = [line.split(" ")[4] for line in file]
+    except OSError:
+        return set()
+    # Space, tabulator, line break and backslash are in octal there: proc_pid_mountinfo(5).
+    return {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place) for place in places}
 
 
 def read(path: str) -> bytes | None:

@@ -135,10 +135,13 @@ def test_file_system_that_is_full(tmp_path: Path, options: str) -> None:
 
 
 @root
-def test_file_that_is_mounted(tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    told = in_namespace(f"mount --bind /proc/version {tmp_path}/out", tmp_path / "out")
-    assert told == f"{tmp_path}/out is mounted there, so it cannot be replaced; name another\n"
+@pytest.mark.parametrize("source", ["/proc/version", "of the same file system"])
+def test_file_that_is_mounted(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "the out"
+    path.touch()
+    (tmp_path / "of the same file system").touch()
+    told = in_namespace(f"cd {tmp_path}; mount --bind '{source}' 'the out'; cd /", path)
+    assert told == f"{path} is mounted there, so it cannot be replaced; name another\n"
 
 
 @root
@@ -149,10 +152,19 @@ def test_who_may_not_write(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "out").touch()
     (tmp_path / "anybody's").chmod(0o777)
+    (tmp_path / "sticky").mkdir()
+    (tmp_path / "sticky").chmod(0o1777)
+    (tmp_path / "sticky" / "out").touch()
+    (tmp_path / "sticky" / "out").chmod(0o666)
     os.seteuid(65534)
     try:
         assert "Permission denied" in refused(tmp_path / "root's" / "new")
         assert "Permission denied" in refused(tmp_path / "anybody's" / "out")
         _files.require_writable(str(tmp_path / "anybody's" / "new"))
+        assert "in a directory where only the owner may replace a file" in refused(
+            tmp_path / "sticky" / "out"
+        )
+        (tmp_path / "sticky" / "own").touch()
+        _files.require_writable(str(tmp_path / "sticky" / "own"))
     finally:
         os.seteuid(0)
