@@ -91,20 +91,28 @@ def _message(message_name: str, value: t.Any) -> dict[str, t.Any]:
         try:
             if name in fields:
                 field = fields[name]
-                if name in given:
-                    raise _Mismatch(f"is there twice: as {given[name]}, too")
-                given[name] = key
+                _give(given, name, key)
                 converted = _field(field, item)
                 if converted is not None:
                     result[field.name] = converted
             elif name in oneofs:
-                result.update(_message(message_name, item))
+                for arm, converted in _message(message_name, item).items():
+                    if arm in oneofs[name]:
+                        _give(given, normalize(arm), f"{arm} of {key}")
+                        result[arm] = converted
         except _Mismatch as error:
             error.place = f".{key[:60]}{error.place}"
             raise
     for arms in oneofs.values():
         _keep_one(arms, result)
     return result
+
+
+def _give(given: dict[str, str], name: str, key: str) -> None:
+    """Note that the field ``name`` was given as ``key``."""
+    if name in given:
+        raise _Mismatch(f"is there twice: as {given[name][:60]}, too")
+    given[name] = key
 
 
 def _keep_one(arms: list[str], result: dict[str, t.Any]) -> None:

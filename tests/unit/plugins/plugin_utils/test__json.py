@@ -125,11 +125,21 @@ def test_what_only_looks_like_a_key_is_none(key: str) -> None:
     assert _json.read("Facility", {key: "other", "fqdn": "lab"}).id == ""
 
 
+def test_only_the_fields_of_a_oneof_are_inside_its_object() -> None:
+    endpoint = _json.read("Endpoint", {"interface": {"mac": "02:72:00:00:00:01", "vf": {}}})
+    assert endpoint.WhichOneof("interface") == "vf"
+    assert endpoint.mac == ""
+
+
 def test_what_is_given_twice_is_refused() -> None:
     with pytest.raises(InputError, match="^niCs is there twice: as NICs, too"):
         _json.read("Resource", {"NICs": [], "niCs": []})
     with pytest.raises(InputError, match="^the JSON has the key 'a' twice in one object"):
         _json.loads('{"infranetAddr": {"a": {}, "a": {}}}')
+    inside, beside = {"interface": {"vf": {"vid": 100}}}, {"vf": {"vid": 200}}
+    for document in (inside | beside, beside | inside, inside | {"Interface": beside}):
+        with pytest.raises(InputError, match="is there twice: as "):
+            _json.read("Endpoint", document)
     assert _json.read("Resource", {"NICs": [], "niCs": None}).id == ""
 
 
