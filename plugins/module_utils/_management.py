@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import json
 import re
 import typing as t
@@ -134,27 +135,32 @@ class _Network:
     def routes_back(self, connection: _ssh.Connection) -> list[str] | None:
         """Where the kernel sends what answers *connection*; `None` where it does not tell.
 
-        A rule may look at all that is known of the connection, and at a mark, which is not known.
+        A rule may look at all that is known of the connection, and at a mark and a type of service,
+        which are not known; routes differ in the latter, too.
         """
         owners = self.owners(connection.server)
         if _is_scoped(connection.client):
             scope = getattr(connection.client, "scope_id", None)
             return [scope] if scope in self.links else [owner.name for owner in owners]
         family = f"-{connection.client.version}"
+        client = str(connection.client)
         rules = self._ip(family, "rule", "show")
+        routes = self._ip(family, "route", "show", "table", "all", "match", client)
         marks = dict.fromkeys([None, *(rule.get("fwmark") for rule in rules)])
+        services = dict.fromkeys([None, *(each.get("tos") for each in (*rules, *routes))])
         found: list[str] = []
         answered = False
         for vrf in dict.fromkeys(self._vrf(owner) for owner in owners):
-            for mark in marks:
+            for mark, service in itertools.product(marks, services):
                 done = self._host.run(
                     [
                         *("ip", "-json", family, "route", "get", "fibmatch"),
-                        *(str(connection.client), "from", str(connection.server)),
+                        *(client, "from", str(connection.server)),
                         *("ipproto", "tcp", "sport", str(connection.server_port)),
                         *("dport", str(connection.client_port)),
                         *(("oif", vrf) if vrf else ()),
                         *(("mark", mark) if mark else ()),
+                        *(("tos", service) if service else ()),
                     ]
                 )
                 if done.rc == 0:

@@ -195,11 +195,29 @@ def two_nics(net: Namespace) -> tuple[str, str]:
     return nics
 
 
-@pytest.mark.parametrize("rule", ["from 10.0.0.2", "ipproto tcp sport 22", "fwmark 7/0xff"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "from 10.0.0.2",
+        "ipproto tcp sport 22",
+        "fwmark 7/0xff",
+        # Both of SSH, for what is typed and for what is copied.
+        "dsfield 0x10",
+        "fwmark 7 dsfield 0x08",
+    ],
+)
 def test_a_rule_sends_the_answers_of_the_server_elsewhere(net: Namespace, rule: str) -> None:
     management, _other = two_nics(net)
     net.ip("route add 10.9.0.0/24 via 10.0.0.1 table 100", f"rule add {rule} lookup 100")
     assert net.devices()[management] == f"ens1f0 {TO_CLIENT}"
+
+
+def test_a_route_of_a_type_of_service_alone(net: Namespace) -> None:
+    management, other = two_nics(net)
+    net.ip("route add 10.9.0.0/24 tos 0x10 via 10.0.0.1")
+    devices = net.devices()
+    assert devices[management] == f"ens1f0 {TO_CLIENT}"
+    assert devices[other] == f"ens2f0 {TO_CLIENT}"
 
 
 def test_only_what_the_rules_choose_is_management(net: Namespace) -> None:
