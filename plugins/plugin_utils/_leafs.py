@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.plugin_utils import _names
 from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import listed
 
+_VLANS = frozenset(range(1, 4095))
 _TOLD = 2
 """Waypoints of one port that are looked at; one alone is what there should be."""
 
@@ -62,7 +63,7 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iter
         if _port(waypoint) is not None
     }
     # What a port lacks is the same for all NICs of one segment, and worked out once.
-    ports: dict[int, dict[tuple[str, str], list[t.Any]]] = {}
+    ports: dict[int, dict[tuple[str, str], list[_Carried]]] = {}
     lacking: dict[tuple[int, str, str, int], list[str]] = {}
     for uplink in uplinks:
         if uplink.port is None or uplink.leaf not in described:
@@ -78,14 +79,37 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iter
     yield from _shared_vlans(uplinks)
 
 
-def _by_port(segment: t.Any) -> dict[tuple[str, str], list[t.Any]]:
-    """Return the waypoints of a segment by leaf and port; of one port no more than are told of."""
+class _Carried(t.NamedTuple):
+    """The VLANs that a waypoint carries: without a tag, or None for all, and with one in each list.
+
+    Lists may be long and full of repetitions, so they are gone through once.
+    """
+
+    untagged: set[int] | None
+    tagged: list[set[int]]
+
+
+def _by_port(segment: t.Any) -> dict[tuple[str, str], list[_Carried]]:
+    """Return what the waypoints of a segment carry by leaf and port, as far as it is told of."""
     found = collections.defaultdict(list)
     for waypoint in segment.waypoints:
         port = _port(waypoint)
         if port is not None and len(found[waypoint.host, port]) < _TOLD:
-            found[waypoint.host, port].append(waypoint)
+            found[waypoint.host, port].append(_carried(waypoint))
     return found
+
+
+def _carried(waypoint: t.Any) -> _Carried:
+    bridge = waypoint.bridge
+    access = waypoint.WhichOneof("interface") == "access"
+    return _Carried(
+        None if access else {*_VLANS.intersection(bridge.untagged), bridge.pvid},
+        [
+            set(_VLANS.intersection(vlans))
+            for vlans in (waypoint.trunk.vids, bridge.tagged)
+            if vlans
+        ],
+    )
 
 
 def _port(waypoint: t.Any) -> str | None:
@@ -94,7 +118,7 @@ def _port(waypoint: t.Any) -> str | None:
     return getattr(waypoint, kind).port.name if kind in ("access", "trunk") else None
 
 
-def _lacking(uplink: Uplink, waypoints: t.Sequence[t.Any]) -> t.Iterator[str]:
+def _lacking(uplink: Uplink, waypoints: t.Sequence[_Carried]) -> t.Iterator[str]:
     where = f"port {uplink.port} of leaf {uplink.leaf}"
     if not waypoints:
         yield (
@@ -102,15 +126,13 @@ def _lacking(uplink: Uplink, waypoints: t.Sequence[t.Any]) -> t.Iterator[str]:
             f" {_names.quoted(uplink.link)} has no waypoint to carry VLAN {uplink.vlan}"
         )
     for waypoint in waypoints:
-        untagged = {*waypoint.bridge.untagged, waypoint.bridge.pvid}
-        if waypoint.WhichOneof("interface") == "access" or uplink.vlan in untagged:
+        if waypoint.untagged is None or uplink.vlan in waypoint.untagged:
             yield (
                 f"VLAN {uplink.vlan} must be tagged, but the waypoint at {where} has it untagged"
             )
             continue
-        given = [list(vlans) for vlans in (waypoint.trunk.vids, waypoint.bridge.tagged) if vlans]
-        if not given or any(uplink.vlan not in vlans for vlans in given):
-            told = sorted({vlan for vlans in given for vlan in vlans} - {uplink.vlan})
+        if not waypoint.tagged or any(uplink.vlan not in vlans for vlans in waypoint.tagged):
+            told = sorted(set().union(*waypoint.tagged) - {uplink.vlan})
             yield (
                 f"VLAN {uplink.vlan}, but the waypoint at {where} has"
                 f" {listed([str(vlan) for vlan in told]) or 'no VLAN'}"

@@ -134,6 +134,17 @@ def many_waypoints(count: int) -> t.Any:
     return materialization({"endpoints": endpoints, "waypoints": waypoints})
 
 
+def many_vlans(count: int) -> t.Any:
+    """Return endpoints, each of a VLAN of its own, and a waypoint of 40 times as many VLANs."""
+    port = {"name": "p"}
+    vlans = list(range(5000, 5000 + count * 40))
+    waypoint = {"host": "leaf", "trunk": {"port": port, "vids": vlans}}
+    endpoints = [endpoint(i) for i in range(count)]
+    for i in range(count):
+        endpoints[i]["vf"] = endpoints[i]["vf"] | {"vid": i + 1}
+    return materialization({"endpoints": endpoints, "waypoints": [waypoint]})
+
+
 def unknown_pfs(count: int) -> t.Any:
     def vf(number: int) -> dict[str, t.Any]:
         pf = {"pf": {"name": f"none{number}"}}
@@ -165,6 +176,7 @@ CASES: dict[t.Callable[[int], t.Any], t.Callable[[t.Any], object]] = {
     switch_of_many_roles: read_facility,
     many_of_one_node: read_materialization,
     many_waypoints: read_materialization,
+    many_vlans: read_materialization,
     unknown_pfs: read_materialization,
     long_names: read_materialization,
     link_of_many: _experiment.nics,
