@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -29,7 +30,12 @@ def run_module(
     except SriovError as error:
         module.fail_json(msg=_printable(str(error)))
     except PermissionError as error:
-        module.fail_json(msg=f"{error}: this takes root; connect as root, or set become")
+        remedy = "this takes root; connect as root, or set become"
+        if os.geteuid() == 0:
+            remedy = "not even root may: see whether it is immutable (lsattr), or what forbids it"
+        module.fail_json(msg=_printable(f"{error}: {remedy}"))
+    except OSError as error:
+        module.fail_json(msg=_printable(f"{error}: mend that, and run again"))
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**_printable(result))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import typing as t
 from pathlib import Path
@@ -188,3 +189,34 @@ def test_a_file_that_is_masked_is_refused_before_the_first_write(
     assert f"{GRUB_OWN} is no regular file" in answer["msg"]
     assert machine.calls == []
     assert Path(machine.path("/dev/null")).is_char_device()
+
+
+def test_what_the_file_system_refuses_is_an_error_that_can_be_read(
+    tmp_path: Path, run_on: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = bare(tmp_path, {**DMAR, f"{DEFAULT_GRUB}.d/50-old.cfg/grub": ""})
+    answer = run_on(machine)(iommu=True)
+    assert answer["failed"]
+    assert "50-old.cfg': mend that, and run again" in answer["msg"]
+
+    def read_only(descriptor: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/etc")
+
+    machine = bare(tmp_path / "read-only", DMAR)
+    monkeypatch.setattr(os, "fsync", read_only)
+    answer = run_on(machine)(iommu=True)
+    assert answer["msg"] == ("[Errno 30] Read-only file system: '/etc': mend that, and run again")
+    assert not machine.exists(GRUB_OWN)
+
+
+def test_what_not_even_root_may_do(
+    tmp_path: Path, run_on: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def immutable(*_arguments: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), GRUB_OWN)
+
+    monkeypatch.setattr(os, "rename", immutable)
+    for user, remedy in ((0, "not even root may"), (1000, "set become")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        machine = bare(tmp_path / str(user), DMAR)
+        assert remedy in run_on(machine)(iommu=True)["msg"]
