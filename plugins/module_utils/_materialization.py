@@ -345,7 +345,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
         entry._replace(state=_ledger.LEAVING, address=address_of(entry, ports) or entry.address)
         for entry in held.values()
     ]
-    # What is reserved as it is held is going to be taken back: nobody reserves what need not change.
+    # Reserved as it is held means that it is to be taken back: nobody reserves what stays.
     reserved += [entry._replace(state=_ledger.RESERVED) for entry in leaving]
     steps = _isolation.plan(
         [

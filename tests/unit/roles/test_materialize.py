@@ -22,9 +22,7 @@ ROLE = {"ansible.builtin.include_role": {"name": "mergetb.sriov.materialize"}}
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
-def play(
-    facility: test_result.Facility, **keywords: t.Any
-) -> subprocess.CompletedProcess[str]:
+def play(facility: test_result.Facility, **keywords: t.Any) -> subprocess.CompletedProcess[str]:
     """Run an operator's own play with the role and further *keywords*."""
     own = {"hosts": "hypervisors", "gather_facts": False, **keywords}
     path: Path = facility.directory / "own.yml"

@@ -26,8 +26,8 @@ COLLECTION = Path(command_line.COLLECTIONS) / "ansible_collections/mergetb/sriov
 SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding="utf-8"))
 
 # It notes each call in the file `calls` of its host, and fails with what the file `check`, `again`
-# (where it checks again), `write` or `withdrawn` has, if there is one. It tells steps where there is
-# a file `steps`. It knows its host by the directory for temporary files.
+# (where it checks again), `write` or `withdrawn` has, if there is one. It tells steps where there
+# is a file `steps`. It knows its host by the directory for temporary files.
 STAND_IN = f"""
 ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
 """

@@ -103,6 +103,22 @@ def test_nor_where_it_was_killed_while_it_took_arguments_back(tmp_path: Path) ->
     assert not ensure(host, checked([], ["nosmt"])).changed
 
 
+@pytest.mark.parametrize("added", [True, False])
+def test_what_an_operator_has_changed_and_not_made_is_predicted(
+    tmp_path: Path, added: bool
+) -> None:
+    texts = [DEBIAN_GRUB, DEBIAN_GRUB.replace('"quiet"', '"quiet console=ttyS0"')]
+    made, changed = texts if added else reversed(texts)
+    host = DebianMachine(tmp_path, {DEFAULT_GRUB: made})
+    host.run(["update-grub"])
+    host.put(DEFAULT_GRUB, changed)
+
+    plan = ensure(host)
+
+    (predicted,), (found,) = plan.entries or (), _boot_loader.Grub(host).entries() or ()
+    assert _kernel_cmdline.arguments(predicted) == _kernel_cmdline.arguments(found)
+
+
 def test_a_half_written_grub_cfg_is_made_again(tmp_path: Path) -> None:
     host = DebianMachine(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB})
     ensure(host)

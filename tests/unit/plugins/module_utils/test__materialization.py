@@ -583,7 +583,7 @@ def test_a_run_drops_no_reservation_of_another(machine: Machine) -> None:
     reserve(machine, run=OTHER_RUN)
     reserve(machine, CLAIM)
 
-    with pytest.raises(SriovError, match=f"run {RUN} has reserved other VFs on this host meanwhile"):
+    with pytest.raises(SriovError, match=f"run {RUN} has reserved other VFs on this host meanw"):
         _materialization.run(machine, MZID, [], POLICY, reserved_by=OTHER_RUN)
     _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
 
