@@ -110,10 +110,15 @@ def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
             os.makedirs(os.path.dirname(fragment), exist_ok=True)
             with open(fragment, "wb") as file:
                 file.write(text.encode("utf-8", "surrogateescape"))
-        done = host.run(
-            [*_ENVIRONMENT, f"mergetb_sriov_etc={copy}", "/bin/sh", "-c", _READ],
-            seconds=_SECONDS,
-        )
+        command = [*_ENVIRONMENT, f"mergetb_sriov_etc={copy}", "/bin/sh", "-c", _READ]
+        try:
+            done = host.run(command, seconds=_SECONDS)
+        except SriovError as error:
+            read = (_content(f"{copy}/read") or "").split() or list(files)
+            raise SriovError(
+                f"the shell that reads {read[-1]} did not end within {_SECONDS:g} s: look for what "
+                "waits, loops, or goes on in the background"
+            ) from error
         linux, default = (_content(f"{copy}/{name}") for name in (LINUX, DEFAULT))
         if done.rc or linux is None or default is None:
             read = (_content(f"{copy}/read") or "").split() or list(files)
