@@ -206,9 +206,14 @@ def _recorded(place: str, block: str) -> tuple[list[str], list[str]]:
 def _merged(
     record: tuple[t.Sequence[str], t.Sequence[str]], wanted: Wanted
 ) -> tuple[list[str], list[str]]:
-    """What was asked for before and still is, and what is *wanted* now."""
+    """What was asked for before and still is, and what is *wanted* now.
+
+    Where the last of the present arguments is taken back, what was taken away for them comes back.
+    """
     before = _kernel_cmdline.arguments(_kernel_cmdline.correct(" ".join(record[0]), wanted))
     present = list(dict.fromkeys([*before, *wanted.present]))
+    if record[0] and not present:
+        record = [], []
     opposites = _kernel_cmdline.opposites(wanted.present)
     absent = [
         argument

@@ -165,13 +165,18 @@ def test_what_is_asked_for_adds_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=off iommu=nopt"\n', DEBIAN_GRUB]
+    "text",
+    [
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=off iommu=nopt"\n',
+        'GRUB_CMDLINE_LINUX="iommu=off intel_iommu=off amd_iommu=on quiet"\n',
+        DEBIAN_GRUB,
+    ],
 )
 def test_what_is_taken_back_leaves_what_was_there_before(tmp_path: Path, text: str) -> None:
     machine = DebianMachine(tmp_path, {DEFAULT_GRUB: text})
     machine.run(["update-grub"])
     before, entries = arguments_of(machine.root), machine.read(GRUB_CFG)
-    change(machine, PRESENT, ABSENT)
+    change(machine, PRESENT, [*ABSENT, "iommu=off", "amd_iommu=on"])
 
     predicted = change(machine, [], PRESENT, check_mode=True)
     done = change(machine, [], PRESENT)
