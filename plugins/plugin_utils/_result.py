@@ -143,14 +143,15 @@ def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[st
             if event.writes:
                 host |= {"changed": None, "changes": planned}
         elif event.plans:
-            planned = _changes(event.result["diff"])
+            planned = _changes(event.result.get("diff") or {"before": {}, "after": {}})
             if event.writes or check_mode:
                 host |= {"outcome": "ok", "changed": event.result["changed"], "changes": planned}
     return host
 
 
 def _message(event: Event) -> str:
-    return str(event.result.get("msg", ""))
+    # With no_log, Ansible says nothing but that it keeps silent.
+    return str(event.result.get("msg", event.result.get("censored", "")))
 
 
 def _changes(diff: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -174,7 +175,7 @@ def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
 def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
     """Return what the module tells of the guest NICs of ``hosts``."""
     devices = {
-        event.host: event.result["devices"]
+        event.host: event.result.get("devices", [])
         for event in events
         if event.plans and event.status == "ok" and event.host in hosts
     }

@@ -376,3 +376,17 @@ def test_other_playbooks_are_left_alone(facility: Facility) -> None:
     )
     assert done.returncode == 2
     assert facility.result.read_text(encoding="utf-8") == "former"
+
+
+@pytest.mark.parametrize("mzid", [(), ("-e", "sriov_mzid=one.hello.demo")])
+def test_release_of_a_run_that_reserved_nothing(facility: Facility, mzid: tuple[str, ...]) -> None:
+    """Without the materialization, or with another run's name, it did nothing and ended well."""
+    document = facility.document("release", 10, *mzid, "-e", "sriov_run=nobody")
+    assert document["outcome"] == "refused"
+    assert not (facility.directory / "x0" / "calls").exists()
+
+
+def test_nothing_is_logged(facility: Facility) -> None:
+    """A facility may have set no_log for all tasks."""
+    document = facility.document("materialize", 0, *MATERIALIZE, ANSIBLE_NO_LOG="1")
+    assert document["outcome"] == "ok"
