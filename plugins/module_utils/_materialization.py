@@ -40,6 +40,9 @@ if t.TYPE_CHECKING:
 _SETTLE_SECONDS = 30
 _SETTLE_EVERY = 0.1
 
+# A VF with this takes which it likes.
+_NO_MAC = "00:00:00:00:00:00"
+
 
 class Claim(t.NamedTuple):
     """A guest NIC and the VF that plays it; *mtu* is in bytes, `None` where none is asked for."""
@@ -622,6 +625,8 @@ def _problems(
         )
     if item.vlan == 0:
         yield f"{name}: it has no VLAN (vlan 0), so its frames would leave untagged"
+    if item.mac == _NO_MAC:
+        yield f"{name}: its MAC {item.mac} would leave the guest the choice of its MAC"
     for text in _vf.value_problems({**policy.attributes, "mac": item.mac, "vlan": item.vlan}):
         yield f"{name}: {text}"
     if item.mtu is not None and item.mtu > port.link.mtu:

@@ -554,6 +554,13 @@ def test_a_run_of_the_same_materialization_with_another_aim_is_refused(machine: 
     assert reserved.vlan == 200, "a run may think better of it"
 
 
+def test_a_mac_that_isolates_nobody(machine: Machine) -> None:
+    """The lookup refuses it; the module, which others call, too, gave the VF."""
+    with pytest.raises(SriovError, match="would leave the guest the choice of its MAC"):
+        _materialization.run(machine, MZID, [CLAIM._replace(mac="00:00:00:00:00:00")], POLICY)
+    assert machine.writes == []
+
+
 def test_a_run_takes_nothing_that_another_gave_meanwhile(tmp_path: Path) -> None:
     """Where a run had nothing to reserve, it left no trace, and took what the other had given.
 
