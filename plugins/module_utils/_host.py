@@ -36,8 +36,9 @@ _READ_SECONDS = 30
 _NETLINK_SECONDS = 120
 
 # The kernel takes the lock of the device to show these, and has it while a driver comes or goes
-# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c).
-_SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs")
+# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c); the others it shows under the lock of all interfaces,
+# which it also has while a driver sets the attributes of a VF (net/core/net-sysfs.c).
+_SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs", "phys_port_name", "carrier", "speed")
 
 _LENGTH = struct.Struct("=Q")
 
@@ -89,9 +90,10 @@ class Host:
         except TimeoutError as error:
             raise SriovError(
                 f"{path} could not be read within {_READ_SECONDS} s: the kernel has the device "
-                "locked for a process that binds or unbinds a driver, or makes or destroys VFs, "
-                "and does not come to its end. A guest that has such a VF open is the usual cause: "
-                "the kernel's log names it ('blocked until device is released')"
+                "locked for a process that binds or unbinds a driver, makes or destroys VFs, or "
+                "sets their attributes, and does not come to its end. A guest that has such a VF "
+                "open is the usual cause: the kernel's log names it ('blocked until device is "
+                "released')"
             ) from error
 
     def read(self, path: str) -> str | None:

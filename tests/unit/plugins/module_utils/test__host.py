@@ -106,8 +106,10 @@ def test_a_write_that_blocks_is_given_up_and_the_next_one_is_not(
     assert (tmp_path / "other").read_text() == "8"
 
 
-@pytest.mark.parametrize("name", ["driver_override", "sriov_numvfs"])
-def test_a_read_that_waits_for_the_lock_of_the_device_is_given_up(
+@pytest.mark.parametrize(
+    "name", ["driver_override", "sriov_numvfs", "phys_port_name", "carrier", "speed"]
+)
+def test_a_read_that_waits_for_a_lock_of_the_kernel_is_given_up(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(_host, "_READ_SECONDS", 0.1)
