@@ -84,7 +84,15 @@ class Entry(t.NamedTuple):
 
 def read(host: Host) -> Ledger:
     """The entries by materialization id; raises `SriovError` for a file that is not a ledger."""
-    text = host.read(PATH)
+    try:
+        text = host.read(PATH)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise SriovError(
+            f"the ledger {PATH} cannot be read ({os.strerror(error.errno or 0)}), and nothing was "
+            "changed: see to its file system and run this again"
+        ) from error
     if text is None:
         return {}
     try:

@@ -213,6 +213,14 @@ def test_what_is_no_ledger_is_an_error_with_its_cause_and_remedy(
         _ledger.read(host)
 
 
+def test_a_ledger_that_the_disk_does_not_give_is_an_error_with_its_remedy(host: Host) -> None:
+    """It was a traceback."""
+    os.makedirs(host.path(_ledger.PATH))
+
+    with pytest.raises(SriovError, match=r"cannot be read \(Is a directory\), .*its file system"):
+        _ledger.read(host)
+
+
 def test_what_could_not_be_read_is_not_written(host: Host) -> None:
     _ledger.write(host, {"one.hello.demo": [ENTRY]})
 
