@@ -36,8 +36,8 @@ _READ_SECONDS = 30
 _NETLINK_SECONDS = 120
 
 # The kernel takes the lock of the device to show these, and has it while a driver comes or goes
-# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c); the others it shows under the lock of all interfaces,
-# which it also has while a driver sets the attributes of a VF (net/core/net-sysfs.c).
+# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c). The others it shows under the lock of all
+# interfaces, which it has while a driver sets the attributes of a VF (net/core/net-sysfs.c).
 _SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs", "phys_port_name", "carrier", "speed")
 
 _LENGTH = struct.Struct("=Q")

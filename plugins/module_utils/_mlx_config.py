@@ -145,11 +145,11 @@ def wanted(name: str, value: object) -> Wanted:
     labelled = re.fullmatch(r"[^\s()]+\((\w+)\)", text)
     if labelled:
         text = labelled[1]
-    if re.fullmatch("-?[0-9]+", text):
+    if re.fullmatch(r"-?[0-9]{1,20}", text):
         return int(text)
-    if re.fullmatch(r"0[xX][0-9A-Fa-f]+", text):
+    if re.fullmatch(r"0[xX][0-9A-Fa-f]{1,16}", text):
         return int(text, 16)
-    if not re.fullmatch(r"[\w.:-]+", text, re.ASCII):
+    if not re.fullmatch(r"[\w.:-]{1,255}", text, re.ASCII):
         raise SriovError(f"{name} cannot be {value!r}: give a number, true, false or a text")
     return {"TRUE": 1, "FALSE": 0}.get(text.upper(), text.upper())
 

@@ -16,7 +16,13 @@ if t.TYPE_CHECKING:
 
 def test_the_run_must_have_reserved_something(tmp_path: Path) -> None:
     """The id of a materialization has dots."""
-    entry = {"node": "alpha", "nic": "eth1", "pf_name": "ens1f0", "vf": 0, "address": "0000:01:10.0"}
+    entry = {
+        "node": "alpha",
+        "nic": "eth1",
+        "pf_name": "ens1f0",
+        "vf": 0,
+        "address": "0000:01:10.0",
+    }
     entry |= {"state": "reserved", "runs": ["night"]}
     collections = played.collections(tmp_path / "collections", "sriov_info")
     (tmp_path / "phobos.xir").write_bytes((PHOBOS / "phobos.xir").read_bytes())
