@@ -216,7 +216,7 @@ def test_where_the_generator_reads_no_directory_the_arguments_are_kept_in_the_fi
     assert arguments_of(host.root) == (["console=ttyS0", "intel_iommu=on", "iommu=pt"], [])
     assert not ensure(host).changed
     ensure(host, checked([], ["intel_iommu=on", "iommu=pt"]))
-    assert arguments_of(host.root) == (["console=ttyS0"], [])
+    assert arguments_of(host.root) == (["console=ttyS0", "iommu=off"], [])
 
 
 class GrubbyHost(BootMachine):
