@@ -186,7 +186,9 @@ def _text(value: t.Any) -> bool:
 
 def _number(low: int, high: int) -> _Check:
     # To Python, true is a number.
-    return lambda value: type(value) is int and low <= value <= high
+    return lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    )
 
 
 def _one_of(*values: t.Any) -> _Check:

@@ -11,6 +11,7 @@ way cannot be told, more is named rather than less.
 
 from __future__ import annotations
 
+import collections
 import functools
 import ipaddress
 import itertools
@@ -190,8 +191,9 @@ class _Network:
                 "namespace that /sys was mounted in"
             )
         chains = {interface: carries}
-        uppers = [interface]
-        for upper in uppers:
+        uppers = collections.deque([interface])
+        while uppers:
+            upper = uppers.popleft()
             for lower, relation in self._lowers(upper):
                 if lower not in chains:
                     chains[lower] = f"{relation}, which {chains[upper]}"
