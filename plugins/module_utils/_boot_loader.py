@@ -53,6 +53,8 @@ _GRUB_MARK = re.compile(r"^### (BEGIN|END) ", re.MULTILINE)
 _GRUB_ENTRY = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
 # What 10_linux itself puts before the arguments; of btrfs it adds an argument to them.
 _GRUB_LEAD = re.compile(r"root=\S+ ro(?=\s|\Z)(?!\s+rootflags=)")
+# What it may put behind them: of Ubuntu, and of Debian where there are several programs for init.
+_GRUB_REAR = re.compile(r"(?:\s+(?:\$vt_handoff|init=\S+))+\Z")
 _GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
 
 
@@ -173,12 +175,15 @@ class Grub(BootLoader):
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
 
         def made(entry: str) -> str:
-            if entry.endswith(before):
-                return f"{entry[: len(entry) - len(before)].rstrip()} {after}"
             # An operator may have changed the files since, and not have made the entries of them.
             lead = _GRUB_LEAD.match(entry)
             if lead:
-                return f"{lead[0]} {after}"
+                rear = _GRUB_REAR.search(entry)
+                behind = _kernel_cmdline.words(rear[0]) if rear else []
+                known = _kernel_cmdline.words(after)
+                return " ".join([lead[0], after, *(word for word in behind if word not in known)])
+            if not before:
+                return f"{entry} {after}"
             head, found, tail = entry.rpartition(before)
             return f"{head}{after}{tail}" if found else _kernel_cmdline.complete(entry, wanted)
 

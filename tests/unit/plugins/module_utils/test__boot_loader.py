@@ -103,11 +103,12 @@ def test_nor_where_it_was_killed_while_it_took_arguments_back(tmp_path: Path) ->
     assert not ensure(host, checked([], ["nosmt"])).changed
 
 
+@pytest.mark.parametrize("default", ["quiet console=ttyS0", "console=ttyS0 quiet", ""])
 @pytest.mark.parametrize("added", [True, False])
 def test_what_an_operator_has_changed_and_not_made_is_predicted(
-    tmp_path: Path, added: bool
+    tmp_path: Path, default: str, added: bool
 ) -> None:
-    texts = [DEBIAN_GRUB, DEBIAN_GRUB.replace('"quiet"', '"quiet console=ttyS0"')]
+    texts = [DEBIAN_GRUB, DEBIAN_GRUB.replace('"quiet"', f'"{default}"')]
     made, changed = texts if added else reversed(texts)
     host = DebianMachine(tmp_path, {DEFAULT_GRUB: made})
     host.run(["update-grub"])
@@ -117,6 +118,16 @@ def test_what_an_operator_has_changed_and_not_made_is_predicted(
 
     (predicted,), (found,) = plan.entries or (), _boot_loader.Grub(host).entries() or ()
     assert _kernel_cmdline.arguments(predicted) == _kernel_cmdline.arguments(found)
+
+
+@pytest.mark.parametrize("rear", ["$vt_handoff", "init=/lib/sysvinit/init"])
+def test_what_grub_puts_behind_the_arguments_is_predicted(tmp_path: Path, rear: str) -> None:
+    text = DEBIAN_GRUB.replace('"quiet"', '"quiet splash"')
+    loader = _boot_loader.Grub(DebianMachine(tmp_path, {DEFAULT_GRUB: text}))
+    entry = f"root=UUID=9d47 ro quiet splash {rear}"
+    files = loader.files()
+
+    assert loader.expected([entry], files, files, checked([], [])) == [entry]
 
 
 def test_a_half_written_grub_cfg_is_made_again(tmp_path: Path) -> None:
