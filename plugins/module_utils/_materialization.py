@@ -159,7 +159,8 @@ def reserve(
 ) -> dict[str, t.Any]:
     """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
 
-    Raises `SriovError` with all that stands against the claims. Returns what `run` is going to.
+    Raises `SriovError` with all that stands against the claims. Returns what `run` is going to, and
+    as *reserved* what is reserved now.
     """
     with _ledger.exclusive(host, check_mode=check_mode):
         planned, found = _planned(host, mzid, claims, policy)
@@ -167,7 +168,8 @@ def reserve(
         ledger = reservation(planned, mzid, run)
         if ledger != planned.before and not check_mode:
             _ledger.write(host, ledger)
-    return {**_result(planned, found, claims, mzid), "warnings": []}
+    reserved = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
+    return {**_result(planned, found, claims, mzid), "reserved": reserved, "warnings": []}
 
 
 def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> dict[str, t.Any]:

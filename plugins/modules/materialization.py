@@ -25,7 +25,7 @@ description:
     O(state=reserved). When all have agreed, carry it out on each with O(state=present). When one
     has not, or was not reached, take the reservations back with O(state=withdrawn). Pass the same
     O(run) to all of these calls. Before any host is carried out, reserve once more on those where
-    nothing had to be changed, which shows another run of the materialization.
+    RV(reserved) is empty, which shows another run of the materialization.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -269,6 +269,14 @@ devices:
       description: NUMA node of the VF, null where the firmware names none.
       type: int
       sample: 0
+reserved:
+  description:
+    - The VFs that are reserved. One that the materialization holds in the same way already is not
+      among them, also where somebody has changed it and O(state=present) is going to mend that.
+  returned: success with O(state=reserved)
+  type: list
+  elements: str
+  sample: ["ens1f0 (04:70:00:00:00:10) VF 0"]
 steps:
   description: What was done, or would be in check mode, by what it is done to.
   returned: success

@@ -22,6 +22,8 @@ description:
 
 _PLAN = "mergetb.sriov.plan_info"
 _REBOOT = "ansible.builtin.reboot"
+# What these tell is still to be done.
+_AHEAD = ("reserved", "withdrawn")
 
 
 class CallbackModule(CallbackBase):
@@ -36,7 +38,7 @@ class CallbackModule(CallbackBase):
         task, values = result._task, result._result
         if task.resolved_action == _PLAN:
             self._note(result, plan=values["steps"])
-        elif task.check_mode or not task._role:
+        elif task.check_mode or not task._role or task.args.get("state") in _AHEAD:
             return
         elif task.resolved_action == _REBOOT:
             self._note(result, steps={"host": ["reboot"]})

@@ -101,6 +101,17 @@ def test_another_run_came_where_nothing_had_to_be_reserved(facility: test_result
     assert facility.calls("x1")[3:] == ["reserved", "reserved"]
 
 
+def test_another_run_came_where_a_vf_is_only_to_be_mended(facility: test_result.Facility) -> None:
+    """What is held in the same way already is not reserved, so the other run did not see it."""
+    for host, name in (("x0", "steps"), ("x1", "steps"), ("x1", "mends")):
+        facility.fail(host, name, "")
+    facility.fail("x1", "again", "run B has reserved other VFs")
+    document = facility.document("materialize", 10, *test_result.MATERIALIZE)
+    assert document["outcome"] == "refused"
+    assert facility.calls("x0") == ["reserved", "withdrawn"]
+    assert facility.calls("x1") == ["reserved", "reserved"]
+
+
 def test_all_hosts_change(facility: test_result.Facility) -> None:
     for host in ("x0", "x1"):
         facility.fail(host, "steps", "")

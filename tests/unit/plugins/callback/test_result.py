@@ -27,7 +27,8 @@ SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding=
 
 # It notes each call in the file `calls` of its host, and fails with what the file `check`, `again`
 # (where it checks again), `write` or `withdrawn` has, if there is one. It tells steps where there
-# is a file `steps`. It knows its host by the directory for temporary files.
+# is a file `steps`, and that it has reserved nothing for them where there is a file `mends`. It
+# knows its host by the directory for temporary files.
 STAND_IN = f"""
 ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
 """
@@ -47,6 +48,7 @@ answer = os.path.join(module._remote_tmp, state if state == "withdrawn" else nam
 if os.path.exists(answer):
     with open(answer) as file:
         module.fail_json(msg=file.read())
+told = os.listdir(module._remote_tmp)
 devices = [
     {
         "node": vf["node"],
@@ -67,9 +69,8 @@ devices = [
 module.exit_json(
     changed=True,
     devices=devices,
-    steps={"ens1f0 VF 0": ["vlan 100"]}
-    if os.path.exists(os.path.join(module._remote_tmp, "steps"))
-    else {},
+    steps={"ens1f0 VF 0": ["vlan 100"]} if "steps" in told else {},
+    reserved=["ens1f0 VF 0"] if "steps" in told and "mends" not in told else [],
     diff={
         "before": {"ens1f0 VF 0": {"vlan": 0}},
         "after": {"ens1f0 VF 0": {"vlan": 100}, "0000:00:10.0": "vfio-pci"},

@@ -469,7 +469,7 @@ def test_a_reservation_touches_no_vf_and_keeps_others_out(machine: Machine) -> N
     with pytest.raises(SriovError, match="materialization one.hello.demo has VLAN 100 on PF"):
         reserve(machine, CLAIM._replace(vf=1), mzid="two", run=OTHER_RUN)
     done = _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)
-    assert {**done, "warnings": []} == reserved
+    assert {**done, "warnings": [], "reserved": [f"ens1f0 ({MACS[0]}) VF 0"]} == reserved
     assert _ledger.read(machine) == {MZID: [entry()]}
     assert machine.vf("ens1f0", 0) == ISOLATED
 
@@ -480,8 +480,12 @@ def test_what_is_held_already_needs_no_reservation(machine: Machine) -> None:
 
     assert not reserve(machine, CLAIM)["changed"]
     assert not _materialization.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)["changed"]
-
     assert machine.writes == []
+
+    machine.alter_vf("ens1f0", 0, vlan=7)
+    mended = reserve(machine, CLAIM)
+    assert mended["steps"]
+    assert mended["reserved"] == []
 
 
 def test_a_change_of_a_held_vf_is_reserved_beside_it(machine: Machine) -> None:
