@@ -81,6 +81,11 @@ class Entry(t.NamedTuple):
         """Whether the VF is the materialization's already, and not only reserved."""
         return self.state != RESERVED
 
+    @property
+    def has(self) -> str:
+        """What a message says between the materialization and its VF."""
+        return "holds" if self.held else f"(run {' and '.join(self.runs)}) has reserved"
+
 
 def read(host: Host) -> Ledger:
     """The entries by materialization id; raises `SriovError` for a file that is not a ledger."""

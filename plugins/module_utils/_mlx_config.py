@@ -431,7 +431,8 @@ def _beyond(host: Host, card: Card, count: int) -> list[str]:
         elif at_boot > count:
             reasons.append(f"{address} gets {at_boot} VFs at every boot ({_numvfs.UDEV_RULES})")
         reasons += [
-            f"materialization {mzid} holds VF {entry.vf} of {address} for {entry.node}.{entry.nic}"
+            f"materialization {mzid} {entry.has} VF {entry.vf} of {address} for "
+            f"{entry.node}.{entry.nic}"
             for mzid, entries in ledger.items()
             for entry in entries
             if entry.vf >= count and not names.isdisjoint((entry.pf_mac, entry.pf_address))

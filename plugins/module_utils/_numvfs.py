@@ -227,7 +227,8 @@ def _missed(host: Host, plan: Plan) -> list[str]:
         if any(item[1] in names and count > item[2] for names, count in rules.items())
     ]
     return [
-        f"VF {entry.vf} of PF {pf}: materialization {mzid} holds it for {entry.node}.{entry.nic}"
+        f"VF {entry.vf} of PF {pf}: materialization {mzid} {entry.has} it for "
+        f"{entry.node}.{entry.nic}"
         for mzid, entries in (_ledger.read(host).items() if lowered else ())
         for entry in entries
         for pf, name, count, known in lowered

@@ -94,8 +94,7 @@ def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
         if address != entry.address and remains(host, entry, pf, links):
             address = entry.address
         if address is not None:
-            does = "holds" if entry.held else f"(run {' and '.join(entry.runs)}) has reserved"
-            yield address, f"materialization {holder} {does} it for {entry.node}.{entry.nic}"
+            yield address, f"materialization {holder} {entry.has} it for {entry.node}.{entry.nic}"
 
 
 def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Iterable[Link]) -> bool:

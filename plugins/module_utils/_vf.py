@@ -199,7 +199,7 @@ def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
     """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
     macs = {link.index: link.permanent_mac for link in host.netlink.links()}
     holders = {
-        entry.key: f"materialization {mzid} holds it for {entry.node}.{entry.nic}"
+        entry.key: f"materialization {mzid} {entry.has} it for {entry.node}.{entry.nic}"
         for mzid, entries in _ledger.read(host).items()
         for entry in entries
     }

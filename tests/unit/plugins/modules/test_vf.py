@@ -105,6 +105,13 @@ def test_a_refusal_is_one_message_and_nothing_stays_changed(machine: Machine, ru
     assert [machine.vf("ens1f0", number) for number in (0, 1)] == [NEW_VF, NEW_VF]
 
 
+def test_a_vf_that_is_only_reserved_is_not_said_to_be_held(machine: Machine, run: Runner) -> None:
+    reserved = ledger_entry(vf=1, state=_ledger.RESERVED, runs=("killed",))
+    _ledger.write(machine, {"one.hello.demo": [reserved]})
+    answer = run(vfs=[{"pf": "ens1f0", "vf": 1, "vlan": 300}])
+    assert "(run killed) has reserved it for alpha.eth1" in answer["msg"]
+
+
 def test_a_vf_that_a_materialization_holds_is_not_changed(machine: Machine, run: Runner) -> None:
     _ledger.write(machine, {"one.hello.demo": [ledger_entry(vf=1)]})
     machine.log.clear()
