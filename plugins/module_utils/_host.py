@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import os
 import pickle
 import shutil
@@ -322,6 +323,9 @@ class _Helper:
 
 def _serve(channel: int, kept: int | None) -> None:
     """Answer all calls that come through the descriptor *channel*, with the file *kept* open."""
+    # The descriptors of the parent's objects are closed below and their numbers are given anew: the
+    # end of such an object must not close what has its number by then.
+    gc.freeze()
     # A child that hangs must not keep the output of its parent.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -5,10 +5,11 @@
 
 Usage: kill_runs.py VFS MAC...
 
-The library is that of the restore service. The PFs with the MACs give VFS of their VFs each. Run
-by run a child process is killed (SIGKILL) one step later, before a write to sysfs, before a netlink
-request, and before, in and after the replacement of the ledger. Prints the number of points by
-phase as JSON; ends with an AssertionError that tells the point where something is not as it must.
+The library is that of the restore service. VFS VFs are taken from the PFs with the MACs, by turns.
+Run by run a child process is killed (SIGKILL) one step later, before a write to sysfs, before a
+netlink request, and before, in and after the replacement of the ledger. Prints the number of points
+by phase as JSON; ends with an AssertionError that tells the point where something is not as it
+must.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (  #
 )
 
 MZID = "killed.hello.demo"
+
+PHASES = {
+    "materialize": "materialize",
+    "change": "change",
+    "change back": "materialize",
+    "restore": "restore",
+    "dematerialize": "dematerialize",
+}
 
 Vf = tuple[str, int]
 
@@ -103,7 +112,9 @@ def claim(number: int, vf: Vf, vlan: int) -> _materialization.Claim:
 class Scene:
     def __init__(self, count: int, macs: t.Sequence[str]) -> None:
         self.host = Host()
-        self.vfs: list[Vf] = [(mac, index) for index in range(count) for mac in macs]
+        self.vfs: list[Vf] = [
+            (macs[number % len(macs)], number // len(macs)) for number in range(count)
+        ]
         self.addresses = {
             (mac, index): _pci.find_pf(self.host, mac).vfs[index] for mac, index in self.vfs
         }
@@ -190,28 +201,22 @@ def killed(scene: Scene, phase: str, limit: int) -> bool:
 
 def main() -> None:
     scene = Scene(int(sys.argv[1]), sys.argv[2:])
-    points = {}
-    for name, phase, prelude in (
-        ("materialize", "materialize", "dematerialize"),
-        ("change", "change", "materialize"),
-        ("change back", "materialize", "change"),
-        ("restore", "restore", "materialize"),
-        ("dematerialize", "dematerialize", "materialize"),
-    ):
-        limit, going = 0, True
-        while going:
-            scene.carry_out(scene.host, prelude)
+    points: dict[str, int] = {}
+    going, limit = list(PHASES), 0
+    while going:
+        # Each phase begins with what the one before it left.
+        for name, phase in PHASES.items():
             if phase == "restore":
                 scene.strip()
             earlier = scene.state()
             point = f"{name}, step {limit}"
-            going = killed(scene, phase, limit)
+            if name in going and not killed(scene, phase, limit):
+                going.remove(name)
+                points[name] = limit
             scene.check_killed(earlier, point)
             scene.carry_out(scene.host, phase)
             scene.check_finished(phase, point)
-            limit += 1
-        points[name] = limit - 1
-    scene.carry_out(scene.host, "dematerialize")
+        limit += 1
     print(json.dumps(points))
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import re
 import select
@@ -182,6 +183,27 @@ def test_the_child_ends_with_its_parent(host: Host, tmp_path: Path) -> None:
         assert select.select([child], [], [], 30)[0]
     finally:
         os.close(child)
+
+
+def test_what_the_parent_left_to_the_collector_closes_nothing_of_the_child(tmp_path: Path) -> None:
+    """As the connection that the traceback of an error kept."""
+    host = Host()
+    host.netlink.links()
+    assert host._helper is not None
+    number = host._helper._socket.fileno()
+    left: list[object] = [host._helper]
+    left.append(left)
+    gc.disable()
+    try:
+        with open(tmp_path / "lock", "w") as lock, host.lasting(lock.fileno()):
+            del left
+            while host._helper_call(30, "descriptors", os.dup, 0) < number - 1:
+                pass
+            before = host.netlink.links()
+            host._helper_call(30, "collector", gc.collect)
+            assert host.netlink.links() == before
+    finally:
+        gc.enable()
 
 
 # Holds the ledger's lock and a netlink socket, and ends while a write of its blocks.
