@@ -49,6 +49,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/shellcheck .ci/run tests/tools/*.sh molecule/untagged/qemu/*
+	PYTHONPATH=.ansible/collections .venv/bin/lint-imports --no-cache
 	$(IN_VENV) ansible-lint
 	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 	.venv/bin/antsibull-changelog lint

@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _files
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 
 ARGUMENT_SPEC = {"path": {"type": "str", "required": True}, "content": {"type": "str"}}
 

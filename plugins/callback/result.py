@@ -44,8 +44,8 @@ import datetime
 import typing as t
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _result
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _result
 
 
 class CallbackModule(CallbackBase):

@@ -43,7 +43,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _plan
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _plan
 
 
 def plan(results: t.Mapping[str, t.Mapping[str, t.Any]], mzid: str = "") -> dict[str, t.Any]:

@@ -34,7 +34,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _plan
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _plan
 
 
 class FilterModule:

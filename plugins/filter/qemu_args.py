@@ -39,8 +39,8 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _device_map
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _device_map
 
 
 def qemu_args(devices: t.Iterable[_device_map.Device]) -> list[str]:

@@ -59,7 +59,7 @@ import typing as t
 
 from ansible import template
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _report
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _report
 
 # From ansible-core 2.19 on, a string is a template only if it is trusted; before, if not wrapped.
 _literal = wrap_var if not hasattr(template, "trust_as_template") else lambda value: value

@@ -97,8 +97,8 @@ from ansible import template
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _xir
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _xir
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 # From ansible-core 2.19 on, a string is a template only if it is trusted; before, if not wrapped.
 _literal = wrap_var if not hasattr(template, "trust_as_template") else lambda value: value

@@ -106,12 +106,9 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import (
-    _allocation,
-    _document,
-    _experiment,
-)
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _allocation, _experiment
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 
 class LookupModule(LookupBase):

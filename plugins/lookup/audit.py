@@ -111,12 +111,9 @@ import typing as t
 from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import (
-    _audit,
-    _correction,
-    _document,
-)
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit, _correction
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 _CONFIGURATION = (".xir.yml", ".xir.yaml")
 

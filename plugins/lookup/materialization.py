@@ -115,8 +115,8 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _materialization
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _materialization
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 
 class LookupModule(LookupBase):

@@ -74,10 +74,10 @@ captures:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _capture
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.twin import _capture
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "paths": {"type": "list", "elements": "path", "required": True},

@@ -160,9 +160,9 @@ steps:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _boot_loader, _kernel_cmdline
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line, _loaders
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "iommu": {"type": "bool", "default": False},
@@ -172,20 +172,20 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    arguments = _boot_loader.plan_host(
+    arguments = _loaders.plan_host(
         host, iommu=params["iommu"], present=params["present"], absent=params["absent"]
     )
     plan = arguments.plan
-    configured = plan.entries if check_mode else _boot_loader.apply(arguments)
+    configured = plan.entries if check_mode else _loaders.apply(arguments)
     running, wanted = arguments.running, arguments.wanted
     return {
         "changed": plan.changed,
         "boot_loader": arguments.loader.name,
-        "configured": _kernel_cmdline.arguments(configured[0]) if configured else None,
-        "running": _kernel_cmdline.arguments(running),
+        "configured": _command_line.arguments(configured[0]) if configured else None,
+        "running": _command_line.arguments(running),
         "pending": {
-            "missing": _kernel_cmdline.missing(running, wanted),
-            "unwanted": _kernel_cmdline.unwanted(running, wanted),
+            "missing": _command_line.missing(running, wanted),
+            "unwanted": _command_line.unwanted(running, wanted),
         },
         "iommu": {
             "platform": arguments.platform.name if arguments.platform else None,

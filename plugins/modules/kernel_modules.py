@@ -57,9 +57,9 @@ steps:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _kernel_modules
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _modules
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "modules": {"type": "list", "elements": "str", "required": True},
@@ -68,10 +68,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    plan = _kernel_modules.plan(host, params["modules"], params["name"])
+    plan = _modules.plan(host, params["modules"], params["name"])
     if not check_mode:
-        _kernel_modules.apply(host, plan)
-    modules = _kernel_modules.checked(params["modules"])
+        _modules.apply(host, plan)
+    modules = _modules.checked(params["modules"])
     return {
         "changed": bool(plan.steps),
         "loaded": plan.load,

@@ -201,13 +201,10 @@ import contextlib
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (
-    _ledger,
-    _mlx_config,
-    _mstconfig,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card, _tool
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "devices": {
@@ -223,7 +220,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "settings": {"type": "dict", "default": {}},
     "card_settings": {"type": "dict", "default": {}},
     "lower_numvfs": {"type": "list", "elements": "str", "default": []},
-    "tool": {"type": "str", "choices": ["auto", *_mstconfig.RESETS], "default": "auto"},
+    "tool": {"type": "str", "choices": ["auto", *_tool.RESETS], "default": "auto"},
     "largest_numvfs": {"type": "bool", "default": False},
     "reset": {"type": "bool", "default": False},
 }
@@ -231,24 +228,24 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     devices = [
-        _mlx_config.Device(item["address"].strip().lower(), item["settings"], item["names"])
+        _card.Device(item["address"].strip().lower(), item["settings"], item["names"])
         for item in params["devices"]
     ]
-    cards = _mlx_config.cards(
+    cards = _card.cards(
         devices,
         settings=params["settings"],
         card_settings=params["card_settings"],
         lower_numvfs=params["lower_numvfs"],
         largest_numvfs=params["largest_numvfs"],
     )
-    tool = _mstconfig.find(host, params["tool"])
+    tool = _tool.find(host, params["tool"])
     # No VF may come up between the look and a reset.
     with contextlib.nullcontext() if check_mode else _ledger.locked(host):
-        changes = _mlx_config.plan_all(host, tool, cards)
+        changes = _card.plan_all(host, tool, cards)
         if check_mode:
-            outcomes = [_mlx_config.predict(host, each, reset=params["reset"]) for each in changes]
+            outcomes = [_card.predict(host, each, reset=params["reset"]) for each in changes]
         else:
-            outcomes = _mlx_config.apply_all(host, tool, changes, reset=params["reset"])
+            outcomes = _card.apply_all(host, tool, changes, reset=params["reset"])
     described = {
         address: _described(card, outcome)
         for card, outcome in zip(cards, outcomes)
@@ -269,19 +266,19 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
             {
                 "before_header": change.card.address,
                 "after_header": change.card.address,
-                "before": _mlx_config.described(change.card, change.state.settings),
-                "after": _mlx_config.described(change.card, _mlx_config.planned_settings(change)),
+                "before": _card.described(change.card, change.state.settings),
+                "after": _card.described(change.card, _card.planned_settings(change)),
             }
             for change in changes
         ],
     }
 
 
-def _described(card: _mlx_config.Card, outcome: _mlx_config.Outcome) -> dict[str, t.Any]:
+def _described(card: _card.Card, outcome: _card.Outcome) -> dict[str, t.Any]:
     return {
         "type": outcome.state.type,
         "name": outcome.state.name,
-        "settings": _mlx_config.described(card, outcome.state.settings),
+        "settings": _card.described(card, outcome.state.settings),
         "changed": bool(outcome.steps),
         "reboot_required": outcome.reboot_required,
         "power_cycle_required": outcome.power_cycle_required,

@@ -116,9 +116,10 @@ steps:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _numvfs, _pci
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {

@@ -86,9 +86,10 @@ devices:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _driver, _ledger, _pci
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "devices": {

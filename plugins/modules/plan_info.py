@@ -192,10 +192,11 @@ import os
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.mergetb.sriov.plugins.module_utils import _plan, _request
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _request
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _stages
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "prepare": {
@@ -223,9 +224,9 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     if os.geteuid():
         raise SriovError("looking into a host's devices takes root: set become, or connect as root")
     if params["prepare"]:
-        plan = _plan.prepare(host, _plan.Preparation(**params["prepare"]))
+        plan = _stages.prepare(host, _stages.Preparation(**params["prepare"]))
     else:
-        plan = _plan.materialize(host, _validated(params["materialize"]))
+        plan = _stages.materialize(host, _validated(params["materialize"]))
     return {
         "changed": False,
         "state": plan.state,

@@ -200,10 +200,12 @@ import os
 import platform
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _iommu, _preflight
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _kernel
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judge
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {"type": "list", "elements": "dict", "required": True},
@@ -215,25 +217,25 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     if os.geteuid():
         raise SriovError("preparing a host takes root: set become, or connect as root")
-    wanted = _preflight.wanted(params["pfs"], params["numvfs"])
+    wanted = _judge.wanted(params["pfs"], params["numvfs"])
     iommu = _iommu.platform(host)
-    found, problems = _preflight.look(host, wanted, firmware=params["firmware"])
+    found, problems = _judge.look(host, wanted, firmware=params["firmware"])
     return {
         "changed": False,
         "platform": {
             "arch": platform.machine(),
             "iommu": iommu.name if iommu else None,
             "iommu_effective": _iommu.effective(host),
-            "lockdown": _preflight.lockdown(host),
+            "lockdown": _kernel.lockdown(host),
         },
         "pfs": [_described(name, facts) for name, facts in found.items()],
         "wanted": [{"pf": pf.pf, "numvfs": pf.numvfs} for pf in wanted],
-        "firmware": _preflight.firmware_settings(wanted, found),
+        "firmware": _judge.firmware_settings(wanted, found),
         "problems": [{**problem._asdict(), "text": str(problem)} for problem in problems],
     }
 
 
-def _described(name: str, facts: _preflight.Facts) -> dict[str, t.Any]:
+def _described(name: str, facts: _judge.Facts) -> dict[str, t.Any]:
     return {
         "name": name,
         "address": facts.pf.address,

@@ -77,9 +77,9 @@ markers:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _reboot
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "causes": {

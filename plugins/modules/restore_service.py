@@ -84,9 +84,9 @@ steps:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _restore_service
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "before": {
@@ -116,12 +116,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    python = _restore_service.interpreter(host)
-    unit = _restore_service.unit(python.path, params["before"])
-    unit_before = host.read_bytes(_restore_service.UNIT) or b""
-    plan = _restore_service.plan(host, unit)
+    python = _service.interpreter(host)
+    unit = _service.unit(python.path, params["before"])
+    unit_before = host.read_bytes(_service.UNIT) or b""
+    plan = _service.plan(host, unit)
     if plan.steps and not check_mode:
-        _restore_service.apply(host, plan)
+        _service.apply(host, plan)
     return {
         "changed": bool(plan.steps),
         "files": list(plan.files),
@@ -130,7 +130,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "warnings": [python.warning] if python.warning else [],
         "diff": [
             {
-                "before_header": _restore_service.UNIT,
+                "before_header": _service.UNIT,
                 "before": unit_before.decode(errors="replace"),
                 "after": unit,
             },

@@ -329,9 +329,9 @@ materializations:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _info
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _info
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {"type": "list", "elements": "str"},

@@ -139,8 +139,8 @@ import contextlib
 import os
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _twin
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.twin import _twin
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

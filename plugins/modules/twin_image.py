@@ -72,8 +72,8 @@ image:
 import os
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _twin_image
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.twin import _image
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "recipe": {"type": "path", "required": True},
@@ -83,8 +83,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    recipe = _twin_image.read_recipe(params["recipe"])
-    cache = _twin_image.ImageCache(params["cache"])
+    recipe = _image.read_recipe(params["recipe"])
+    cache = _image.ImageCache(params["cache"])
     image = cache.path(recipe)
     changed = not os.path.isdir(image)
     if changed and not check_mode:

@@ -158,9 +158,10 @@ vfs:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _vf
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "vfs": {
@@ -186,7 +187,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def _wanted(item: dict[str, t.Any]) -> _vf.Wanted:
+def _wanted(item: dict[str, t.Any]) -> _attributes.Wanted:
     values = {
         name: value
         for name, value in item.items()
@@ -194,20 +195,20 @@ def _wanted(item: dict[str, t.Any]) -> _vf.Wanted:
     }
     if "mac" in values:
         values["mac"] = values["mac"].lower()
-    return _vf.Wanted(item["pf"], item["vf"], values)
+    return _attributes.Wanted(item["pf"], item["vf"], values)
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wanted = [_wanted(item) for item in params["vfs"]]
-    _vf.check(wanted)
+    _attributes.check(wanted)
     with _ledger.exclusive(host, check_mode=check_mode):
-        ifindexes = _vf.resolve(host, {item.pf for item in wanted})
-        states = _vf.read(host, ifindexes.values())
-        changes = _vf.plan(wanted, ifindexes, states)
+        ifindexes = _attributes.resolve(host, {item.pf for item in wanted})
+        states = _attributes.read(host, ifindexes.values())
+        changes = _attributes.plan(wanted, ifindexes, states)
         if changes and not params["force"]:
-            _vf.refuse_held(host, changes)
+            _attributes.refuse_held(host, changes)
         if changes and not check_mode:
-            _vf.apply(host, changes)
+            _attributes.apply(host, changes)
     after = {(item.pf, item.vf): item.after for item in changes}
     return {
         "changed": bool(changes),

@@ -31,7 +31,7 @@ def varint(number: int) -> bytes:
 
 def models(scale: float) -> dict[str, bytes]:
     """Facility models by what they are."""
-    from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _schema
+    from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _schema
 
     few = int(1_000 * scale)
     many = int(10_000 * scale)
@@ -58,7 +58,11 @@ def models(scale: float) -> dict[str, bytes]:
 
 def read(path: str) -> None:
     """Read a model; print the CPU seconds and the memory that this takes."""
-    from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _errors, _xir
+    from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
+        _document,
+        _errors,
+        _xir,
+    )
 
     def megabytes() -> float:
         status = Path("/proc/self/status").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ class Row(t.NamedTuple):
 
 def machine(directory: Path, vfs: int, driver: str) -> t.Any:
     """A host with *vfs* VFs for each PF, all with *driver*."""
-    from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
     from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine, ledger_entry
 
     host = Machine(directory)
@@ -72,7 +72,7 @@ def machine(directory: Path, vfs: int, driver: str) -> t.Any:
 
 def measure(vfs: int, driver: str) -> Row:
     """Make a host, and run the module's work on it."""
-    from ansible_collections.mergetb.sriov.plugins.module_utils import _info
+    from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _info
 
     with tempfile.TemporaryDirectory() as directory:
         host = machine(Path(directory), vfs, driver)

@@ -32,7 +32,7 @@ PORTS_PER_LEAF = 64
 
 def model() -> bytes:
     """Return the facility model as a protocol buffer."""
-    from ansible_collections.mergetb.sriov.plugins.plugin_utils import _schema
+    from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _schema
 
     facility = _schema.build("Facility", {"id": "bench"})
     leaf = None
@@ -66,7 +66,7 @@ def model() -> bytes:
 
 def yaml_inventory(path: Path) -> str:
     """Return Ansible's YAML inventory of the hosts, variables and groups of the model ``path``."""
-    from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _xir
+    from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _xir
 
     facility = _document.load(str(path), _document.FACILITY)
     hosts, _warnings = _xir.inventory(facility, hypervisors_only=True, link_roles=["XpLink"])

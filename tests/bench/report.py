@@ -24,7 +24,7 @@ from ansible.plugins.loader import init_plugin_loader
 
 init_plugin_loader([str(Path(__file__).parents[2] / ".ansible/collections")])
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _report  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _report  # noqa: E402
 from ansible_collections.mergetb.sriov.tests.report.browser import chromium  # noqa: E402
 from ansible_collections.mergetb.sriov.tests.report.facility import Facility  # noqa: E402
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _report
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _report
 
 NO_MAC = "00:00:00:00:00:00"
 MADE = "2026-11-20 12:00 UTC"

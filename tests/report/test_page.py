@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _report
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _report
 from ansible_collections.mergetb.sriov.tests.report.browser import Browser, chromium
 from ansible_collections.mergetb.sriov.tests.report.facility import Facility, hold
 from selenium.webdriver.common.keys import Keys

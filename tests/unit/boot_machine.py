@@ -10,9 +10,9 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _boot_loader
-from ansible_collections.mergetb.sriov.plugins.module_utils._boot_loader import DEFAULT_GRUB
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _loaders
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._loaders import DEFAULT_GRUB
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
 
 
@@ -57,7 +57,7 @@ class DebianMachine(BootMachine):
                 return Completed(done.returncode, "", done.stderr.decode("utf-8", "replace"))
             linux, default, _end = done.stdout.decode("utf-8", "surrogateescape").split("\0")
             self.put(
-                _boot_loader.GRUB_CFG,
+                _loaders.GRUB_CFG,
                 "### BEGIN /etc/grub.d/05_own ###\n\tlinux /memtest\n"
                 "### END /etc/grub.d/05_own ###\n"
                 "### BEGIN /etc/grub.d/10_linux ###\n"

@@ -13,9 +13,9 @@ import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _errors
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _errors
 
-COLLECTIONS = str(Path(_errors.__file__).parents[5])
+COLLECTIONS = str(Path(_errors.__file__).parents[6])
 
 
 def run(

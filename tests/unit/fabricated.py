@@ -20,18 +20,19 @@ import os
 import shutil
 import stat
 import struct
+import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils._ledger import READY, Entry
-from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
     Link,
     NoVfAttributesError,
     Refusal,
     VfRequest,
     VfState,
 )
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import READY, Entry
 
 DEVICES = "/sys/bus/pci/devices"
 DRIVERS = "/sys/bus/pci/drivers"
@@ -148,10 +149,14 @@ class Machine(Host):
         self.put(PROBE, "")
 
     def put(self, path: str, content: str | bytes) -> None:
-        """Any file of the machine, and the directories that it needs."""
-        file = Path(self.path(path))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        """Any file of the machine, whole at once, and the directories that it needs."""
+        file = os.path.realpath(self.path(path))
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        descriptor, whole = tempfile.mkstemp(dir=os.path.dirname(self.root))
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(content.encode() if isinstance(content, str) else content)
+        os.chmod(whole, os.stat(file).st_mode if os.path.exists(file) else 0o644)
+        os.replace(whole, file)
 
     def mask(self, path: str) -> None:
         """Switch the file *path* off, as `systemctl mask` does; it takes root."""

@@ -11,14 +11,11 @@ import shutil
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (
-    _boot_loader,
-    _kernel_cmdline,
-    _numvfs,
-    _pci,
-    _restore_service,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line, _loaders
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
 from ansible_collections.mergetb.sriov.tests.unit.boot_machine import DEBIAN_GRUB, DebianMachine
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, config_space
 from ansible_collections.mergetb.sriov.tests.unit.firmware import Firmware
@@ -40,7 +37,7 @@ class Hypervisor(DebianMachine):
         super().__init__(
             directory,
             {
-                _boot_loader.DEFAULT_GRUB: DEBIAN_GRUB.replace('"quiet"', '"intel_iommu=off"'),
+                _loaders.DEFAULT_GRUB: DEBIAN_GRUB.replace('"quiet"', '"intel_iommu=off"'),
                 "/sys/firmware/acpi/tables/DMAR": "",
                 "/proc/sys/kernel/osrelease": "6.12.1\n",
             },
@@ -65,14 +62,14 @@ class Hypervisor(DebianMachine):
         if argv[0] == "modprobe" and "--dry-run" not in argv:
             self.put(f"/sys/module/{argv[-1].replace('-', '_')}/refcnt", "0")
         if argv[:2] == ["systemctl", "enable"]:
-            wants = self.path(_restore_service._WANTS)
+            wants = self.path(_service._WANTS)
             os.makedirs(os.path.dirname(wants), exist_ok=True)
-            os.symlink(_restore_service.UNIT, wants)
+            os.symlink(_service.UNIT, wants)
         return super().run(argv)
 
     def restart(self) -> None:
         """Boot with what the boot loader, the firmware and the udev rules say."""
-        (entry,) = _boot_loader.Grub(self).entries() or []
+        (entry,) = _loaders.Grub(self).entries() or []
         self._start(entry)
         self.firmware.start()
         counts = _numvfs.counts_at_boot(self)
@@ -96,7 +93,7 @@ class Hypervisor(DebianMachine):
         self.put("/proc/cmdline", arguments)
         for path in _IOMMU:
             shutil.rmtree(self.path(path), ignore_errors=True)
-            if "intel_iommu=on" in _kernel_cmdline.arguments(arguments):
+            if "intel_iommu=on" in _command_line.arguments(arguments):
                 self.put(f"{path}/x", "")
 
     def _show_vfs_of_card(self) -> None:

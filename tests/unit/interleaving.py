@@ -10,7 +10,7 @@ import concurrent.futures
 import threading
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
 
 _SECONDS = 30

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 
 
 class Runner(t.NamedTuple):

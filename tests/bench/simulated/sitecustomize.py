@@ -18,7 +18,7 @@ import json
 import os
 import sys
 
-NAME = "ansible_collections.mergetb.sriov.plugins.module_utils._host"
+NAME = "ansible_collections.mergetb.sriov.plugins.module_utils.machine._host"
 
 
 def simulated_host(module):
@@ -29,7 +29,7 @@ def simulated_host(module):
         """What netlink told of the host: `links` and `vfs` of netlink.json."""
 
         def __init__(self, recorded):
-            from ansible_collections.mergetb.sriov.plugins.module_utils import _netlink
+            from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _netlink
 
             self._links = [_netlink.Link(*link) for link in recorded["links"]]
             self._vfs = {

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document, _materialization
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _materialization
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import models, played
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _audit, _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import command_line, facts, models, played
 
 SCHEMA = json.loads(
-    (Path(_audit.__file__).parents[2] / "docs/audit.schema.json").read_text(encoding="utf-8")
+    (Path(_audit.__file__).parents[3] / "docs/audit.schema.json").read_text(encoding="utf-8")
 )
 TEMPLATE = "{{ lookup('pipe', 'touch here') }}"
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import facts, models, played
-from ansible_collections.mergetb.sriov.tests.unit.plugins.plugin_utils.test__plan import READY
+from ansible_collections.mergetb.sriov.tests.unit.plans import READY
 
 HOSTS = ("x0", "x1")
 MODULES = ("materialization", "plan_info", "sriov_info")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import played
-from ansible_collections.mergetb.sriov.tests.unit.plugins.plugin_utils.test__plan import (
+from ansible_collections.mergetb.sriov.tests.unit.plans import (
     BLOCKED,
     READY,
     REBOOT,

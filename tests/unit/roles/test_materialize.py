@@ -11,25 +11,34 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.mergetb.sriov.tests.unit.plugins.callback import test_result
+from ansible_collections.mergetb.sriov.tests.unit import command_line
+from ansible_collections.mergetb.sriov.tests.unit.local_facility import (
+    MATERIALIZE,
+    Facility,
+    of_hosts,
+)
 
 if t.TYPE_CHECKING:
     from pathlib import Path
-
-facility = test_result.facility
 
 ROLE = {"ansible.builtin.include_role": {"name": "mergetb.sriov.materialize"}}
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
-def play(facility: test_result.Facility, **keywords: t.Any) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def facility(tmp_path: Path) -> Facility:
+    """The example facility with the module's stand-in."""
+    return Facility(tmp_path, real_module=False)
+
+
+def play(facility: Facility, **keywords: t.Any) -> subprocess.CompletedProcess[str]:
     """Run an operator's own play with the role and further *keywords*."""
     own = {"hosts": "hypervisors", "gather_facts": False, **keywords}
     path: Path = facility.directory / "own.yml"
     path.write_text(json.dumps([own]), encoding="utf-8")
-    return test_result.command_line.run(
+    return command_line.run(
         facility.directory,
-        *("playbook", "-i", "phobos.xir", "own.yml", *test_result.MATERIALIZE),
+        *("playbook", "-i", "phobos.xir", "own.yml", *MATERIALIZE),
         check=False,
         **facility.environment,
     )
@@ -50,7 +59,7 @@ RESCUED = {"tasks": [{"block": [ROLE], "rescue": [{"ansible.builtin.debug": {"ms
     ids=["rescue", "ignore_errors", "ignore_unreachable", "serial", "free"],
 )
 def test_one_host_refuses_in_a_play_that_would_go_on(
-    facility: test_result.Facility, keywords: dict[str, t.Any], reachable: bool
+    facility: Facility, keywords: dict[str, t.Any], reachable: bool
 ) -> None:
     """The first host was given its VFs all the same."""
     if reachable:
@@ -64,22 +73,18 @@ def test_one_host_refuses_in_a_play_that_would_go_on(
     assert not (facility.directory / "device_map.json").exists()
 
 
-def test_a_strategy_of_the_configuration_does_not_count(facility: test_result.Facility) -> None:
+def test_a_strategy_of_the_configuration_does_not_count(facility: Facility) -> None:
     """With the strategy free, each host was a run of its own."""
-    document = facility.document(
-        "materialize", 0, *test_result.MATERIALIZE, ANSIBLE_STRATEGY="free"
-    )
+    document = facility.document("materialize", 0, *MATERIALIZE, ANSIBLE_STRATEGY="free")
     assert document["outcome"] == "ok"
     assert (facility.directory / "device_map.json").exists()
     facility.fail("x1", "check", "VF is in use")
-    document = facility.document(
-        "materialize", 10, *test_result.MATERIALIZE, ANSIBLE_STRATEGY="free"
-    )
+    document = facility.document("materialize", 10, *MATERIALIZE, ANSIBLE_STRATEGY="free")
     assert document["outcome"] == "refused"
     assert facility.calls("x0") == ["reserved", "present", "reserved", "withdrawn"]
 
 
-def test_no_device_map_of_half_an_experiment(facility: test_result.Facility) -> None:
+def test_no_device_map_of_half_an_experiment(facility: Facility) -> None:
     """Where a failure is rescued, the play goes on with the other host."""
     facility.fail("x1", "write", "VF did not take its VLAN")
     play(facility, **RESCUED)
@@ -87,33 +92,33 @@ def test_no_device_map_of_half_an_experiment(facility: test_result.Facility) -> 
     assert not (facility.directory / "device_map.json").exists()
 
 
-def test_another_run_came_where_nothing_had_to_be_reserved(facility: test_result.Facility) -> None:
+def test_another_run_came_where_nothing_had_to_be_reserved(facility: Facility) -> None:
     """Each of two runs with different aims could be given on one host."""
     facility.fail("x0", "steps", "")
-    facility.document("materialize", 0, *test_result.MATERIALIZE)
+    facility.document("materialize", 0, *MATERIALIZE)
     assert facility.calls("x0") == ["reserved", "present"]
     assert facility.calls("x1") == ["reserved", "reserved", "present"]
     facility.fail("x1", "again", "run B has reserved other VFs")
-    document = facility.document("materialize", 10, *test_result.MATERIALIZE)
+    document = facility.document("materialize", 10, *MATERIALIZE)
     assert document["outcome"] == "refused"
-    assert test_result.of_hosts(document, "outcome") == ["untouched", "refused"]
+    assert of_hosts(document, "outcome") == ["untouched", "refused"]
     assert facility.calls("x0")[2:] == ["reserved", "withdrawn"]
     assert facility.calls("x1")[3:] == ["reserved", "reserved"]
 
 
-def test_another_run_came_where_a_vf_is_only_to_be_mended(facility: test_result.Facility) -> None:
+def test_another_run_came_where_a_vf_is_only_to_be_mended(facility: Facility) -> None:
     """What is held in the same way already is not reserved, so the other run did not see it."""
     for host, name in (("x0", "steps"), ("x1", "steps"), ("x1", "mends")):
         facility.fail(host, name, "")
     facility.fail("x1", "again", "run B has reserved other VFs")
-    document = facility.document("materialize", 10, *test_result.MATERIALIZE)
+    document = facility.document("materialize", 10, *MATERIALIZE)
     assert document["outcome"] == "refused"
     assert facility.calls("x0") == ["reserved", "withdrawn"]
     assert facility.calls("x1") == ["reserved", "reserved"]
 
 
-def test_all_hosts_change(facility: test_result.Facility) -> None:
+def test_all_hosts_change(facility: Facility) -> None:
     for host in ("x0", "x1"):
         facility.fail(host, "steps", "")
-    facility.document("materialize", 0, *test_result.MATERIALIZE)
+    facility.document("materialize", 0, *MATERIALIZE)
     assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved", "present"]] * 2

@@ -19,11 +19,9 @@ import time
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (  # noqa: E402
-    _materialization,
-    _pci,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci  # noqa: E402
 
 FRAMES = 5
 _EXPERIMENTAL = 0x88B5  # the EtherType for local experiments (IEEE 802)
@@ -52,7 +50,7 @@ def main() -> None:
     cycles, mac, *vlans = sys.argv[1:]
     host = Host()
     claims = [
-        _materialization.Claim(
+        _assignment.Claim(
             node="n",
             nic=f"eth{vf}",
             pf_name="pf",
@@ -64,14 +62,14 @@ def main() -> None:
         )
         for vf, vlan in enumerate(vlans)
     ]
-    policy = _materialization.Policy("igbvf")
-    _materialization.run(host, MZID, [], policy)  # what an interrupted call left
+    policy = _assignment.Policy("igbvf")
+    _assignment.run(host, MZID, [], policy)  # what an interrupted call left
     seconds = []
     for _cycle in range(int(cycles)):
         started = time.monotonic()
-        for device in _materialization.run(host, MZID, claims, policy)["devices"]:
+        for device in _assignment.run(host, MZID, claims, policy)["devices"]:
             send(host, device["pci_address"])
-        _materialization.run(host, MZID, [], policy)
+        _assignment.run(host, MZID, [], policy)
         seconds.append(round(time.monotonic() - started, 2))
     print(json.dumps({"seconds": seconds, "macs": [claim.mac for claim in claims]}))
 

@@ -22,20 +22,15 @@ import typing as t
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (  # noqa: E402
-    _driver,
-    _ledger,
-    _materialization,
-    _pci,
-    _restore,
-    _vf,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host  # noqa: E402
-from ansible_collections.mergetb.sriov.plugins.module_utils._netlink import (  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _restore  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (  # noqa: E402
     Refusal,
     Rtnetlink,
     VfRequest,
 )
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes, _driver  # noqa: E402
 
 MZID = "killed.hello.demo"
 
@@ -95,9 +90,9 @@ class DoomedHost(Host):
             os.rename = rename
 
 
-def claim(number: int, vf: Vf, vlan: int) -> _materialization.Claim:
+def claim(number: int, vf: Vf, vlan: int) -> _assignment.Claim:
     mac, index = vf
-    return _materialization.Claim(
+    return _assignment.Claim(
         node=f"n{number}",
         nic="eth1",
         pf_name="pf",
@@ -123,7 +118,7 @@ class Scene:
 
     def state(self) -> dict[Vf, tuple[t.Any, str | None]]:
         """Attributes and driver of each VF, as the kernel has them."""
-        ports = _materialization.read_ports(self.host, [mac for mac, _index in self.vfs])
+        ports = _assignment.read_ports(self.host, [mac for mac, _index in self.vfs])
         return {
             (mac, index): (
                 ports[mac].states[index],
@@ -152,9 +147,9 @@ class Scene:
             return
         vlans = self.wanted(phase)
         claims = [claim(number, vf, vlans[vf]) for number, vf in enumerate(self.vfs) if vf in vlans]
-        policy, run = _materialization.Policy("vfio-pci"), f"{phase} of process {os.getpid()}"
-        _materialization.reserve(host, MZID, claims, policy, run=run)
-        _materialization.run(host, MZID, claims, policy, reserved_by=run)
+        policy, run = _assignment.Policy("vfio-pci"), f"{phase} of process {os.getpid()}"
+        _assignment.reserve(host, MZID, claims, policy, run=run)
+        _assignment.run(host, MZID, claims, policy, reserved_by=run)
 
     def strip(self) -> None:
         """Leave the VFs as a boot does."""
@@ -162,10 +157,10 @@ class Scene:
         unbound = [_driver.Wanted(device.address, None) for device in devices]
         _driver.apply(self.host, _driver.plan(devices, unbound))
         blank = {"mac": "00:00:00:00:00:00", "vlan": 0}
-        wanted = [_vf.Wanted(mac, index, blank) for mac, index in self.vfs]
-        indexes = _vf.resolve(self.host, {mac for mac, _index in self.vfs})
-        states = _vf.read(self.host, indexes.values())
-        _vf.apply(self.host, _vf.plan(wanted, indexes, states))
+        wanted = [_attributes.Wanted(mac, index, blank) for mac, index in self.vfs]
+        indexes = _attributes.resolve(self.host, {mac for mac, _index in self.vfs})
+        states = _attributes.read(self.host, indexes.values())
+        _attributes.apply(self.host, _attributes.plan(wanted, indexes, states))
 
     def check_killed(self, earlier: dict[Vf, tuple[t.Any, str | None]], point: str) -> None:
         """No VF is with a guest driver and not isolated, none changed and not remembered."""

@@ -19,14 +19,12 @@ import typing as t
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils import (  # noqa: E402
-    _ledger,
-    _materialization,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import (  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import (  # noqa: E402
     SriovError,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger  # noqa: E402
 
 SHARED = "shared.hello.demo"
 VFS = 3
@@ -34,7 +32,7 @@ VFS = 3
 
 def run(mzid: str, number: int, mac: str) -> str:
     claims = [
-        _materialization.Claim(
+        _assignment.Claim(
             node="n",
             nic=f"eth{vf}",
             pf_name="pf",
@@ -47,7 +45,7 @@ def run(mzid: str, number: int, mac: str) -> str:
         for vf in range(VFS)
     ]
     try:
-        done = _materialization.run(Host(), mzid, claims, _materialization.Policy("vfio-pci"))
+        done = _assignment.run(Host(), mzid, claims, _assignment.Policy("vfio-pci"))
     except SriovError as error:
         return f"refused: {error}"
     return "changed" if done["changed"] else "unchanged"
@@ -89,7 +87,7 @@ def main() -> None:
     answers = raced(int(sys.argv[1]), sys.argv[2])
     after = ledger()
     for mzid in after.keys() - before.keys():
-        _materialization.run(Host(), mzid, [], _materialization.Policy("vfio-pci"))
+        _assignment.run(Host(), mzid, [], _assignment.Policy("vfio-pci"))
     print(json.dumps({"before": before, "runs": answers, "after": after, "end": ledger()}))
 
 

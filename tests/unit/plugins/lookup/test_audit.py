@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.loader import lookup_loader
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import facts, models
 from mergetbapi import xir

@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils._boot_loader import (
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._loaders import (
     DEFAULT_GRUB,
     GRUB_OWN,
     KERNEL_CMDLINE,

@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.plugins.modules import kernel_modules
 from ansible_collections.mergetb.sriov.tests.unit.boot_machine import BootMachine
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner

@@ -11,7 +11,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import materialization
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,

@@ -10,13 +10,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import (
-    _ledger,
-    _mlx_config,
-    _numvfs,
-    _pci,
-)
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
 from ansible_collections.mergetb.sriov.plugins.modules import mlx_config
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
@@ -61,7 +58,7 @@ def host(tmp_path: Path) -> Hypervisor:
 def run(
     host: Hypervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Runner:
-    monkeypatch.setattr(_mlx_config.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(_card.os, "geteuid", lambda: 0)
     return Runner(mlx_config, host, monkeypatch, capsys)
 
 
@@ -331,7 +328,7 @@ def test_what_is_no_card(host: Hypervisor, run: Runner, address: str, message: s
 
 
 def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mlx_config.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(_card.os, "geteuid", lambda: 1000)
     assert "set become" in run(devices=WISH)["msg"]
 
 

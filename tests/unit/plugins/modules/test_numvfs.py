@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger, _numvfs, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
 from ansible_collections.mergetb.sriov.plugins.modules import numvfs
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,

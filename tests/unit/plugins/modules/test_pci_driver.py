@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _ledger
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import pci_driver
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine, ledger_entry
 from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _reboot
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.modules import reboot_marker
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner

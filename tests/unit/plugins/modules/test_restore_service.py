@@ -10,8 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _restore_service
-from ansible_collections.mergetb.sriov.plugins.module_utils._host import Completed, Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed, Host
 from ansible_collections.mergetb.sriov.plugins.modules import restore_service
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
@@ -27,9 +27,9 @@ class Machine(Host):
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         self.commands.append(list(argv))
         if "enable" in argv and not self.refusal:
-            wants = self.path(_restore_service._WANTS)
+            wants = self.path(_service._WANTS)
             os.makedirs(os.path.dirname(wants))
-            os.symlink(_restore_service.UNIT, wants)
+            os.symlink(_service.UNIT, wants)
         return Completed(1 if self.refusal else 0, "", self.refusal)
 
 
@@ -54,12 +54,10 @@ def test_the_service_is_installed_and_enabled(machine: Machine, run: Runner) -> 
 
     assert predicted == done
     assert done["changed"]
-    assert done["files"] == [_restore_service.PROGRAM, _restore_service.UNIT]
-    assert machine.read_bytes(_restore_service.PROGRAM) == _restore_service.program()
-    assert "Before=libvirtd.service virtqemud.service" in (
-        machine.read(_restore_service.UNIT) or ""
-    )
-    assert machine.commands == [["systemctl", "enable", _restore_service.NAME]]
+    assert done["files"] == [_service.PROGRAM, _service.UNIT]
+    assert machine.read_bytes(_service.PROGRAM) == _service.program()
+    assert "Before=libvirtd.service virtqemud.service" in (machine.read(_service.UNIT) or "")
+    assert machine.commands == [["systemctl", "enable", _service.NAME]]
 
 
 def test_a_python_that_may_not_last_is_warned_of(machine: Machine, run: Runner) -> None:
@@ -70,7 +68,7 @@ def test_a_python_that_may_not_last_is_warned_of(machine: Machine, run: Runner) 
     done = run()
 
     assert done["warnings"] == []
-    assert "ExecStart=/usr/bin/python3 /" in (machine.read(_restore_service.UNIT) or "")
+    assert "ExecStart=/usr/bin/python3 /" in (machine.read(_service.UNIT) or "")
 
 
 def test_a_second_run_changes_nothing(machine: Machine, run: Runner) -> None:
@@ -90,7 +88,7 @@ def test_a_changed_unit_is_written_and_systemd_told(machine: Machine, run: Runne
 
     done = run(before=["vms.service"])
 
-    assert done["files"] == [_restore_service.UNIT]
+    assert done["files"] == [_service.UNIT]
     assert "Before=vms.service\n" in done["diff"][0]["after"]
     assert machine.commands == [["systemctl", "daemon-reload"]]
 
@@ -99,7 +97,7 @@ def test_what_systemd_refuses_is_told(machine: Machine, run: Runner) -> None:
     machine.refusal = "Failed to enable unit: masked\n"
 
     assert run()["msg"] == (
-        f"systemctl enable {_restore_service.NAME} failed: Failed to enable unit: masked"
+        f"systemctl enable {_service.NAME} failed: Failed to enable unit: masked"
     )
 
 
@@ -109,13 +107,13 @@ def test_a_unit_that_is_masked_is_refused_before_the_first_write(
     machine: Machine, run: Runner, check_mode: bool
 ) -> None:
     # What `systemctl mask` leaves.
-    directory = Path(machine.path(_restore_service.UNIT)).parent
+    directory = Path(machine.path(_service.UNIT)).parent
     directory.mkdir(parents=True)
     device = directory / "null"
     os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    Path(machine.path(_restore_service.UNIT)).symlink_to("null")
+    Path(machine.path(_service.UNIT)).symlink_to("null")
     answer = run(check_mode=check_mode)
     assert answer["failed"]
-    assert f"{_restore_service.UNIT} is no regular file" in answer["msg"]
-    assert not machine.exists(_restore_service.PROGRAM)
+    assert f"{_service.UNIT} is no regular file" in answer["msg"]
+    assert not machine.exists(_service.PROGRAM)
     assert device.is_char_device()

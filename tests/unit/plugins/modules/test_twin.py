@@ -10,8 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils import _twin
-from ansible_collections.mergetb.sriov.plugins.module_utils._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.twin import _twin
 from ansible_collections.mergetb.sriov.plugins.modules import twin
 
 PF = {"name": "ens1f0", "mac": "04:70:00:00:00:10", "leaf": None, "max_vfs": 128}

@@ -11,15 +11,15 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.plugin_utils import (
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _experiment
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
     _document,
     _errors,
-    _experiment,
     _materialization,
     _schema,
     _xir,
 )
-from ansible_collections.mergetb.sriov.plugins.plugin_utils._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 PFS = {"x0": [{"name": f"p{i}", "mac": f"04:72:00:00:10:{i:02x}", "max_vfs": 7} for i in range(16)]}
 

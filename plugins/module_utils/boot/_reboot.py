@@ -1,0 +1,106 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The memory of reboots, so that no cause gets a second one, nor one that cannot cure it.
+
+A marker names a cause and the boot in which a reboot was made for it. A cause that is there in
+another boot was not cured by its reboot, and would not be by the next. Some causes say themselves
+that only a power cycle cures them; their marker says that, since later runs may not be told again.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+
+PATH = "/var/lib/mergetb-sriov/reboots.json"
+
+# Where another marker has the boot.
+POWER_CYCLE = "power cycle"
+
+
+class Cause(t.NamedTuple):
+    """Why a reboot is pending, and what helps where it does not.
+
+    *power_cycle* tells that no reboot helps, but switching the host off and on.
+    """
+
+    cause: str
+    reason: str
+    remedy: str
+    power_cycle: bool = False
+
+
+def plan(
+    markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str, *, reboot: bool
+) -> dict[str, str]:
+    """The markers, boots by cause, for the boot *boot_id* with the pending *causes*.
+
+    *reboot* tells whether the host is about to be rebooted for them, which it is not where `refuse`
+    has something against it. The markers of other causes, which are cured, are gone.
+    """
+    causes = list(causes)
+    after = {cause.cause: markers[cause.cause] for cause in causes if cause.cause in markers}
+    after.update({cause.cause: POWER_CYCLE for cause in causes if cause.power_cycle})
+    if reboot and all(marker == boot_id for marker in after.values()):
+        after = {cause.cause: boot_id for cause in causes}
+    return after
+
+
+def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str) -> None:
+    """Raise `SriovError` where *markers*, as planned, tell that no reboot cures one of *causes*."""
+    causes = [cause for cause in causes if markers.get(cause.cause, boot_id) != boot_id]
+    power_cycle = [
+        f"{cause.cause}: {cause.reason}" for cause in causes if markers[cause.cause] == POWER_CYCLE
+    ]
+    outlived = [
+        f"{cause.cause}: {cause.reason}; {cause.remedy}"
+        for cause in causes
+        if markers[cause.cause] != POWER_CYCLE
+    ]
+    problems = []
+    if power_cycle:
+        problems.append(
+            "no reboot cures this, and none is made for it, since it takes a power cycle: "
+            f"{'; '.join(power_cycle)}. Switch the host off and on, then run again"
+        )
+    if outlived:
+        problems.append(
+            f"still so after the reboot that was made for it: {'; '.join(outlived)}. Mend that and "
+            f"reboot the host by hand, or remove {PATH} to let the next run reboot it"
+        )
+    if problems:
+        raise SriovError(". ".join(problems))
+
+
+def read(host: Host) -> dict[str, str]:
+    """The markers; raises `SriovError` for a file that holds none."""
+    text = host.read(PATH)
+    if text is None:
+        return {}
+    try:
+        markers = json.loads(text)
+    except ValueError as error:
+        raise SriovError(f"{PATH} is not JSON ({error}): remove it") from error
+    if not isinstance(markers, dict):
+        raise SriovError(f"{PATH} is not a JSON object: remove it")
+    return markers
+
+
+def write(host: Host, markers: t.Mapping[str, str]) -> None:
+    """Keep *markers*, readable for root only; no file where there are none."""
+    if markers:
+        host.replace(PATH, json.dumps(markers, indent=2, sort_keys=True) + "\n", mode=0o600)
+    else:
+        host.remove(PATH)
+
+
+def boot_id(host: Host) -> str:
+    """What tells this boot of the host from all others."""
+    return host.read("/proc/sys/kernel/random/boot_id") or ""

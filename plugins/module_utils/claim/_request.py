@@ -1,0 +1,94 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the module `materialization` is asked for, and `plan_info` to look ahead to."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim._assignment import Claim, Policy
+
+_DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "mzid": {"type": "str", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["reserved", "present", "withdrawn", "absent"],
+        "default": "present",
+    },
+    "run": {"type": "str"},
+    "driver": {"type": "str", "default": "vfio-pci"},
+    "attributes": {
+        "type": "dict",
+        "options": {
+            "qos": {"type": "int"},
+            "vlan_proto": {"type": "str", "choices": ["802.1Q", "802.1ad"]},
+            "trust": {"type": "bool"},
+            "link_state": {"type": "str", "choices": ["auto", "enable", "disable"]},
+            "min_tx_rate": {"type": "int"},
+            "max_tx_rate": {"type": "int"},
+            "query_rss": {"type": "bool"},
+        },
+    },
+    "unsupported": {
+        "type": "dict",
+        "options": {name: {"type": "str", "choices": ["fail", "warn"]} for name in _DISPENSABLE},
+    },
+    "without_vst": {"type": "str", "choices": ["refuse", "trunk"], "default": "refuse"},
+    "force": {"type": "bool", "default": False},
+    "vfs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "node": {"type": "str", "required": True},
+            "nic": {"type": "str", "required": True},
+            "link": {"type": "str"},
+            "pf": {
+                "type": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "mac": {"type": "str", "required": True},
+                },
+            },
+            "vf_index": {"type": "int", "required": True},
+            "mac": {"type": "str", "required": True},
+            "vlan": {"type": "int", "required": True},
+            "mtu": {"type": "int"},
+            "addresses": {"type": "list", "elements": "str"},
+        },
+    },
+}
+
+
+def claims(params: t.Mapping[str, t.Any]) -> list[Claim]:
+    """What *params* claim, which is nothing where all is to be taken back."""
+    gives = params["state"] in ("reserved", "present")
+    return [_claim(item) for item in params["vfs"]] if gives else []
+
+
+def _claim(item: t.Mapping[str, t.Any]) -> Claim:
+    return Claim(
+        node=item["node"],
+        nic=item["nic"],
+        pf_name=item["pf"]["name"],
+        pf_mac=item["pf"]["mac"].lower(),
+        vf=item["vf_index"],
+        mac=item["mac"].lower(),
+        vlan=item["vlan"],
+        mtu=item["mtu"],
+    )
+
+
+def policy(params: t.Mapping[str, t.Any]) -> Policy:
+    attributes = params["attributes"] or {}
+    return Policy(
+        driver=params["driver"],
+        attributes={name: value for name, value in attributes.items() if value is not None},
+        dispensable={name for name, way in (params["unsupported"] or {}).items() if way == "warn"},
+        trunk=params["without_vst"] == "trunk",
+    )

@@ -1,0 +1,247 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a boot does with the ledger: each VF that a materialization holds is isolated again.
+
+A VF about which anything is in doubt is left without driver, so that its guest cannot start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver, _isolation
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._assignment import Port
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
+
+# PFs are probed in parallel to the rest of the boot; mlx5 has been seen to take over a minute.
+_PF_SECONDS = 120
+_LOOK_SECONDS = 0.5
+
+
+# sysexits.h has this for what may go well at another time.
+_TRY_AGAIN = 75
+
+
+class Outcome(t.NamedTuple):
+    """How many VFs are as the ledger says, which were changed for that, and what went wrong.
+
+    *again* tells whether another try may help, with no one having done anything.
+    """
+
+    ready: int
+    changed: list[str]
+    problems: list[str]
+    again: bool = False
+
+
+def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> Outcome:
+    """Bring the VFs of the ledger to what it says of them, waiting *seconds* for their PFs.
+
+    In check mode only tell what differs.
+    """
+    with _ledger.exclusive(host, check_mode=check_mode):
+        try:
+            ledger = _ledger.read(host)
+        except SriovError as error:  # No other try will read it.
+            return Outcome(0, [], [str(error)])
+        held = [
+            (mzid, entry) for mzid, entries in ledger.items() for entry in entries if entry.held
+        ]
+        macs = {entry.pf_mac for _mzid, entry in held}
+
+        ports: dict[str, Port] = {}
+        unread: dict[str, str] = {}
+
+        def complete() -> bool:
+            ports.clear()
+            unread.clear()
+            _read_ports(host, macs, ports, unread)
+            return all(_settled(entry, ports) for _mzid, entry in held)
+
+        host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
+        outcomes = []
+        for mac in sorted(macs):
+            of_port = [item for item in held if item[1].pf_mac == mac]
+            if mac in unread:
+                outcomes.append(Outcome(0, [], [unread[mac]], again=True))
+                continue
+            try:
+                outcomes.append(
+                    _restore_port(host, of_port, ports, own=ledger, check_mode=check_mode)
+                )
+            # Whatever a PF brings about must not keep the guests of the others from their VFs.
+            except Exception as error:
+                name = f"PF {of_port[0][1].pf_name} ({mac})"
+                outcomes.append(Outcome(0, [], [f"{name}: {_told(error)}"], again=True))
+    return Outcome(
+        sum(outcome.ready for outcome in outcomes),
+        [text for outcome in outcomes for text in outcome.changed],
+        [text for outcome in outcomes for text in outcome.problems],
+        any(outcome.again for outcome in outcomes),
+    )
+
+
+def _read_ports(
+    host: Host, macs: t.Collection[str], ports: dict[str, Port], unread: dict[str, str]
+) -> None:
+    """Read the PFs with *macs* into *ports*, or why one cannot be read into *unread*."""
+    try:
+        links = host.netlink.links()
+    except (SriovError, OSError) as error:
+        unread.update(dict.fromkeys(macs, f"the interfaces cannot be read: {error}"))
+        return
+    interfaces, ambiguous = _assignment.interfaces_of(host, macs, links)
+    unread.update(ambiguous)
+    for mac, link in interfaces.items():
+        try:
+            ports[mac] = _assignment.read_port(host, link, links)
+        # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
+        except Exception as error:
+            unread[mac] = _told(error)
+
+
+def _told(error: Exception) -> str:
+    known = isinstance(error, (SriovError, OSError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
+
+
+def _settled(entry: Entry, ports: t.Mapping[str, Port]) -> bool:
+    """Whether the VF of *entry* is there, or will not come: a boot makes no VFs of a moved PF."""
+    port = ports.get(entry.pf_mac)
+    return port is not None and (port.pf.address != entry.pf_address or entry.vf < len(port.pf.vfs))
+
+
+def _restore_port(
+    host: Host,
+    held: t.Sequence[tuple[str, Entry]],
+    ports: t.Mapping[str, Port],
+    *,
+    own: t.Container[str],
+    check_mode: bool,
+) -> Outcome:
+    names = {
+        _assignment.address_of(entry, ports): f"{mzid} {entry.node}.{entry.nic}"
+        for mzid, entry in held
+    }
+    problems = []
+    targets = []
+    again = False
+    for mzid, entry in held:
+        address = _assignment.address_of(entry, ports)
+        problem = doubt(entry, ports)
+        if problem:
+            problems.append(f"{mzid} {entry.node}.{entry.nic}: {problem}")
+            # What a run left, or a card that moved, stays as it is.
+            again = again or not _settled(entry, ports)
+        if address:
+            target = _assignment.target(entry, ports)
+            targets.append(
+                target._replace(address=address, values={}, driver=None) if problem else target
+            )
+    try:
+        steps, kept = _plan(host, targets, ports, own)
+    except SriovError as error:
+        return Outcome(0, [], [*problems, str(error)], again=True)
+    problems += [f"{names[address]}: {text}" for address, text in kept.items()]
+    again = again or bool(kept)
+    if not check_mode:
+        failed = _isolation.apply(host, steps).failed
+        problems += [f"{names[address]}: {text}" for address, text in failed.items()]
+        again = again or bool(failed)
+        steps = [step for step in steps if step.target.address not in failed]
+    # A VF in doubt that lost its driver is told as a problem.
+    changed = [
+        f"{names[step.target.address]}: VF {step.target.address}"
+        for step in steps
+        if step.target.driver
+    ]
+    ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
+    return Outcome(ready, changed, problems, again)
+
+
+def _plan(
+    host: Host,
+    targets: t.Sequence[_isolation.Target],
+    ports: t.Mapping[str, Port],
+    own: t.Container[str],
+) -> tuple[list[_isolation.Step], dict[str, str]]:
+    """The steps to *targets*, and why some VFs are left alone, by address."""
+    kept = {}
+    devices = {}
+    for item in targets:
+        try:
+            devices[item.address] = _pci.read_device(host, item.address)
+        except SriovError as error:
+            kept[item.address] = str(error)
+    targets = [item for item in targets if item.address in devices]
+    steps = _isolation.plan(targets, devices, _assignment.states_of(ports))
+    used = _usage.holders(host, [step.target.address for step in steps], own=own)
+    kept.update((address, f"in use: {'; '.join(texts)}") for address, texts in used.items())
+    steps = [step for step in steps if step.target.address not in kept]
+    _driver.check(
+        host,
+        [_driver.Wanted(step.bind.address, step.bind.after) for step in steps if step.bind],
+    )
+    return steps, kept
+
+
+def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
+    """Why the VF of *entry* may not be given to its guest as it is; `None` where nothing is."""
+    port = ports.get(entry.pf_mac)
+    pf = f"PF {entry.pf_name} ({entry.pf_mac})"
+    again = "run mergetb.sriov.materialize for it again"
+    if port is None:
+        return f"{pf} did not come back: see that the card and its driver are there"
+    # The guest's configuration names the address that the device map had.
+    if port.pf.address != entry.pf_address:
+        return (
+            f"{pf} moved from {entry.pf_address} to {port.pf.address}: run mergetb.sriov.prepare, "
+            "then mergetb.sriov.materialize for it again"
+        )
+    if entry.vf >= len(port.pf.vfs):
+        return (
+            f"{pf} came back with {len(port.pf.vfs)} VFs, VF {entry.vf} is not among them: run "
+            "mergetb.sriov.prepare"
+        )
+    if port.pf.vfs[entry.vf] != entry.address:
+        return f"its VF moved from {entry.address} to {port.pf.vfs[entry.vf]}: {again}"
+    if (entry.vlan_mode == "vst") != (port.states is not None):
+        does = "does not tag VLANs for its VFs" if port.states is None else "tags VLANs for its VFs"
+        return f"{pf} {does}, other than when its guest got the VF: {again}"
+    if entry.state != _ledger.READY:
+        return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
+    return None
+
+
+def main(argv: t.Sequence[str] | None = None) -> int:
+    """The program that a boot starts.
+
+    1 where a VF is not as the ledger says, and 75 where another try may help.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mergetb-sriov-restore",
+        description="Give the VFs of the ledger back to the guests of their materializations.",
+    )
+    parser.add_argument("--check", action="store_true", help="only tell what differs")
+    check_mode = parser.parse_args(argv).check
+    try:
+        outcome = run(Host(), check_mode=check_mode)
+    except (SriovError, OSError) as error:
+        outcome = Outcome(0, [], [str(error)], again=True)
+    told = [f"{'differs' if check_mode else 'restored'}: {text}" for text in outcome.changed]
+    told.append(f"{outcome.ready} VFs are as the ledger says")
+    sys.stderr.writelines(f"not restored: {text}\n" for text in outcome.problems)
+    sys.stdout.writelines(f"{text}\n" for text in told)
+    if outcome.problems and outcome.again and not check_mode:
+        return _TRY_AGAIN
+    return 1 if outcome.problems or (check_mode and outcome.changed) else 0

@@ -1,0 +1,395 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one port to the machine: files below a root directory, commands, and netlink.
+
+Everything that the collection reads or changes on a managed node goes through a `Host`. The same
+code therefore runs on a real host, on a fabricated tree in a test, and in a boot helper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import gc
+import os
+import pickle
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Rtnetlink
+
+_POLL_SECONDS = 0.02
+_WRITE_SECONDS = 60
+_READ_SECONDS = 30
+# A driver may need some milliseconds for each attribute of each VF.
+_NETLINK_SECONDS = 120
+
+# The kernel takes the lock of the device to show these, and has it while a driver comes or goes
+# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c). The others it shows under the lock of all
+# interfaces, which it has while a driver sets the attributes of a VF (net/core/net-sysfs.c).
+_SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs", "phys_port_name", "carrier", "speed")
+
+_LENGTH = struct.Struct("=Q")
+
+
+class Completed(t.NamedTuple):
+    """What a command left: exit code, standard output and standard error."""
+
+    rc: int
+    out: str
+    err: str
+
+
+class Host:
+    """A machine whose files are below *root*.
+
+    Paths are absolute paths of that machine (`/sys/bus/pci/devices`). Methods that read answer
+    `None` or an empty list where the file does not exist and raise `OSError` for any other cause.
+    """
+
+    def __init__(self, root: str = "/", *, netlink: Rtnetlink | None = None) -> None:
+        self.root = root
+        self._netlink = netlink
+        self._helper: _Helper | None = None
+        self._lasting: int | None = None
+
+    @property
+    def netlink(self) -> Rtnetlink:
+        """The route netlink socket of the machine, opened at first use.
+
+        Its methods raise `SriovError` where the kernel does not answer in time.
+        """
+        return self._netlink or t.cast("Rtnetlink", _BoundedNetlink(self))
+
+    def path(self, path: str) -> str:
+        """Where *path* of the machine is for this process."""
+        return os.path.join(self.root, path.lstrip("/"))
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.path(path))
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """The content of *path*; raises `SriovError` where the kernel does not come to show it."""
+        try:
+            if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
+                return _read(self.path(path))
+            return self._helper_call(_READ_SECONDS, path, _read, self.path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except TimeoutError as error:
+            raise SriovError(
+                f"{path} could not be read within {_READ_SECONDS} s: the kernel has the device "
+                "locked for a process that binds or unbinds a driver, makes or destroys VFs, or "
+                "sets their attributes, and does not come to its end. A guest that has such a VF "
+                "open is the usual cause: the kernel's log names it ('blocked until device is "
+                "released')"
+            ) from error
+
+    def read(self, path: str) -> str | None:
+        """The text of *path* without white space at its ends."""
+        data = self.read_bytes(path)
+        return None if data is None else data.decode("utf-8", "surrogateescape").strip()
+
+    def modified(self, path: str) -> int | None:
+        """When *path* was last written, in nanoseconds; `None` where it does not exist."""
+        try:
+            return os.stat(self.path(path)).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """The sorted names in the directory *path*."""
+        try:
+            return sorted(os.listdir(self.path(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def target(self, path: str) -> str | None:
+        """What the symbolic link *path* points to, as it is written there."""
+        try:
+            return os.readlink(self.path(path))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR):
+                return None
+            raise
+
+    def link(self, path: str) -> str | None:
+        """The last component of what the symbolic link *path* points to."""
+        target = self.target(path)
+        return None if target is None else os.path.basename(target)
+
+    def write(self, path: str, value: str, *, seconds: float = _WRITE_SECONDS) -> None:
+        """Write *value* to an existing file in one write, as sysfs attributes want it.
+
+        Raises `TimeoutError` where that takes longer than *seconds*. The write then goes on in the
+        kernel: it cannot be taken back, and ends when what it waits for does.
+        """
+        self._helper_call(seconds, path, _write, self.path(path), value)
+
+    @contextlib.contextmanager
+    def lasting(self, descriptor: int) -> t.Iterator[None]:
+        """Have the lock of the file *descriptor* last until the last write within has ended.
+
+        Else, were this process killed in a write, the lock would be free before that has its
+        effect. Who gives the lock up must do so explicitly: a child that was given up has it, too.
+        """
+        self._helper, self._lasting = None, descriptor
+        try:
+            yield
+        finally:
+            self._lasting = None
+
+    def _helper_call(
+        self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> t.Any:
+        """What *function* answers or raises in the child; `TimeoutError` after *seconds*."""
+        # A child that did not answer, for whatever cause, is not asked again.
+        helper, self._helper = self._helper or _Helper(self._lasting), None
+        try:
+            answer, error = helper.call(seconds, function, *arguments)
+        except TimeoutError as late:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from late
+        except (EOFError, ConnectionError) as end:
+            raise OSError(errno.EIO, "the process that makes the access was ended", path) from end
+        self._helper = helper
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = path
+        if error is not None:
+            raise error
+        return answer
+
+    def require_replaceable(self, path: str) -> None:
+        """Raise `SriovError` where *path* is there and is no regular file.
+
+        To replace what masks a file, as a link to /dev/null does, would replace the device.
+        """
+        target = os.path.realpath(self.path(path))
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise SriovError(
+                f"{path} is no regular file, but {target}: a link to /dev/null means that somebody "
+                "has switched it off. Remove it if it is to be written, and run again"
+            )
+
+    def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """Put *content* into the file *path* atomically, making missing directories.
+
+        An existing file keeps its mode and owner. Raises `SriovError` as `require_replaceable`.
+        """
+        self.require_replaceable(path)
+        target = os.path.realpath(self.path(path))
+        directory = os.path.dirname(target)
+        os.makedirs(directory, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                try:
+                    old = os.stat(target)
+                    os.fchown(descriptor, old.st_uid, old.st_gid)
+                    mode = old.st_mode & 0o7777
+                except FileNotFoundError:
+                    pass
+                os.fchmod(descriptor, mode)
+                if isinstance(content, str):
+                    content = content.encode("utf-8", "surrogateescape")
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            os.rename(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        directory_descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(directory_descriptor)
+        finally:
+            os.close(directory_descriptor)
+
+    def remove(self, path: str) -> None:
+        os.unlink(self.path(path))
+
+    def has_command(self, name: str) -> bool:
+        """Whether `run` finds the command *name*."""
+        return shutil.which(name, path=_command_path()) is not None
+
+    def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
+        """Run a command of the machine without a shell.
+
+        Raises `SriovError` where the command is missing or takes longer than *seconds*.
+        """
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=seconds,
+                env={**os.environ, "LC_ALL": "C", "PATH": _command_path()},
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise SriovError(f"the command {argv[0]} is not installed on this host") from error
+        except subprocess.TimeoutExpired as error:
+            raise SriovError(f"'{' '.join(argv)}' did not end within {seconds:g} s") from error
+        return Completed(done.returncode, done.stdout, done.stderr)
+
+    def wait_for(
+        self, condition: t.Callable[[], object], *, seconds: float, every: float = _POLL_SECONDS
+    ) -> bool:
+        """Poll *condition* until it holds; false where it still does not after *seconds*.
+
+        *every* are the seconds between two looks.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(every)
+        return True
+
+
+class _BoundedNetlink:
+    """`Rtnetlink`, whose requests the kernel may keep as long as a driver hangs."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> t.Callable[..., t.Any]:
+        def ask(*arguments: t.Any) -> t.Any:
+            try:
+                return self._host._helper_call(
+                    _NETLINK_SECONDS, "netlink", _ask_netlink, name, *arguments
+                )
+            except TimeoutError as error:
+                raise SriovError(
+                    f"the kernel did not answer a netlink request ({name}) within "
+                    f"{_NETLINK_SECONDS} s: the driver of a network interface hangs; see the "
+                    "kernel's log, and restart the host"
+                ) from error
+
+        return ask
+
+
+class _Helper:
+    """A child process that does what can block for ever, so that this process can give it up.
+
+    What the kernel blocks can often not even be killed, and would keep a thread's process with it.
+    One child serves for all that comes, so that a call costs some 50 microseconds and no fork.
+    """
+
+    def __init__(self, kept: int | None) -> None:
+        self._socket, other = socket.socketpair()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                _serve(other.detach(), kept)
+            finally:
+                os._exit(1)
+        other.close()
+
+    def call(
+        self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> tuple[t.Any, Exception | None]:
+        """What *function* answers and what it raises, of which one is `None`.
+
+        Raises `TimeoutError` after *seconds*, and `EOFError` or `ConnectionError` where somebody
+        has ended the child. In all of these cases the child is lost.
+        """
+        self._socket.settimeout(max(seconds, 0.001))
+        try:
+            _send(self._socket, (function, arguments))
+            return _receive(self._socket)
+        except socket.timeout as error:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
+            os.kill(self._child, signal.SIGKILL)
+            raise TimeoutError from error
+
+    def __del__(self) -> None:
+        self._socket.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._child, os.WNOHANG)
+
+
+def _serve(channel: int, kept: int | None) -> None:
+    """Answer all calls that come through the descriptor *channel*, with the file *kept* open."""
+    # The descriptors of the parent's objects are closed below and their numbers are given anew: the
+    # end of such an object must not close what has its number by then.
+    gc.freeze()
+    # A child that hangs must not keep the output of its parent.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in (channel, kept):
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    with socket.socket(fileno=channel) as connection:
+        while True:
+            try:
+                function, arguments = _receive(connection)
+            except EOFError:  # The parent has ended.
+                os._exit(0)
+            try:
+                _send(connection, (function(*arguments), None))
+            except Exception as error:
+                _send(connection, (None, error))
+
+
+def _send(connection: socket.socket, message: object) -> None:
+    data = pickle.dumps(message)
+    connection.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def _receive(connection: socket.socket) -> t.Any:
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    return pickle.loads(_exactly(connection, length))
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = connection.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@functools.cache
+def _own_netlink() -> Rtnetlink:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _netlink
+
+    return _netlink.Rtnetlink()
+
+
+def _ask_netlink(name: str, *arguments: t.Any) -> t.Any:
+    return getattr(_own_netlink(), name)(*arguments)
+
+
+def _command_path() -> str:
+    # An administrator's commands are not on the path of every login.
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

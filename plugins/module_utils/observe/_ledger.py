@@ -1,0 +1,341 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host remembers of its materializations: who holds which VF, and how it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import VfState
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+
+    Ledger = dict[str, list["Entry"]]
+    _Check = t.Callable[[t.Any], object]
+
+DIRECTORY = "/var/lib/mergetb-sriov"
+PATH = f"{DIRECTORY}/ledger.json"
+_LOCK = f"{DIRECTORY}/lock"
+_LOCK_SECONDS = 120
+_VERSION = 1
+
+# What a VF of the ledger is: wanted by a run that has touched nothing yet; as recorded, read back
+# and with its driver; on the way there; or on the way back to its baseline. A run that ends early
+# leaves all but the second, and the next run of the materialization finishes.
+RESERVED = "reserved"
+READY = "ready"
+CHANGING = "changing"
+LEAVING = "leaving"
+
+_VST = "vst"
+_TRUNK = "trunk"
+# Without these a VF can reach the guests of others.
+_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
+
+
+class Entry(t.NamedTuple):
+    """A VF that a materialization holds, or that *runs* of it have reserved.
+
+    *pf_mac* is the PF's permanent MAC, *pf_address* and *address* are where PF and VF were on PCI
+    when the materialization got the VF. *values* are the attributes (`_netlink.VfState`) and
+    *driver* the driver that it has for the guest; *baseline* and *baseline_driver* those before.
+    *refused* are attributes that its NIC's driver does not support and that it may go without.
+    *vlan_mode* is `vst` where the NIC tags its frames, and `trunk` where the guest must.
+
+    A VF that is held can be reserved, too, by a run that is going to change it.
+    """
+
+    node: str
+    nic: str
+    pf_name: str
+    pf_mac: str
+    pf_address: str
+    vf: int
+    address: str
+    vlan: int
+    vlan_mode: str
+    values: dict[str, t.Any]
+    refused: list[str]
+    driver: str
+    state: str
+    baseline: dict[str, t.Any]
+    baseline_driver: str | None
+    runs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the VF is known by: the PF's permanent MAC, and the VF's index."""
+        return self.pf_mac, self.vf
+
+    @property
+    def held(self) -> bool:
+        """Whether the VF is the materialization's already, and not only reserved."""
+        return self.state != RESERVED
+
+    @property
+    def has(self) -> str:
+        """What a message says between the materialization and its VF."""
+        return "holds" if self.held else f"(run {' and '.join(self.runs)}) has reserved"
+
+
+def read(host: Host) -> Ledger:
+    """The entries by materialization id; raises `SriovError` for a file that is not a ledger."""
+    try:
+        text = host.read(PATH)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise SriovError(
+            f"the ledger {PATH} cannot be read ({os.strerror(error.errno or 0)}), and nothing was "
+            "changed: see to its file system and run this again"
+        ) from error
+    if text is None:
+        return {}
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+        if not isinstance(document, dict) or set(document) != {"version", "materializations"}:
+            raise ValueError("it is not an object with 'version' and 'materializations'")
+        if not _one_of(_VERSION)(document["version"]):
+            raise ValueError(f"version {_short(document['version'])} is not {_VERSION}")
+        ledger = _ledger(document["materializations"])
+        _check(ledger)
+    except (ValueError, RecursionError) as error:
+        raise SriovError(
+            f"the ledger {PATH} cannot be read ({error}): restore it from a backup, or move it "
+            "away once no guest on this host uses a VF"
+        ) from error
+    return ledger
+
+
+def _object(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"one object has a key twice: {_short([key for key, _value in pairs])}")
+    return found
+
+
+def _ledger(materializations: t.Any) -> Ledger:
+    if not isinstance(materializations, dict):
+        raise ValueError("'materializations' is no object")
+    ledger: Ledger = {}
+    for mzid, entries in materializations.items():
+        if not isinstance(entries, list):
+            raise ValueError(f"{_short(mzid)} is no list")
+        ledger[mzid] = [
+            _entry(f"{_short(mzid)}, entry {number}", fields)
+            for number, fields in enumerate(entries, 1)
+        ]
+    return ledger
+
+
+def _entry(name: str, fields: t.Any) -> Entry:
+    if not isinstance(fields, dict):
+        raise ValueError(f"{name}: {_short(fields)} is no object")
+    unknown = set(fields).difference(Entry._fields)
+    if unknown:
+        raise ValueError(f"{name}: it has the unknown key {_short(min(unknown))}")
+    missing = set(Entry._fields).difference(fields, Entry._field_defaults)
+    if missing:
+        raise ValueError(f"{name}: it has no {min(missing)}")
+    entry = Entry(**fields)
+    return entry._replace(runs=tuple(entry.runs)) if isinstance(entry.runs, list) else entry
+
+
+def _check(ledger: Ledger) -> None:
+    """Raise `ValueError` where *ledger* has a value that no run writes, or a VF twice."""
+    seen: dict[tuple[tuple[str, int], bool], str] = {}
+    owners: dict[tuple[str, int], str] = {}
+    for mzid, entries in ledger.items():
+        for number, entry in enumerate(entries, 1):
+            name = f"{_short(mzid)}, entry {number}"
+            for field, value in entry._asdict().items():
+                if not _CHECKS[field](value):
+                    raise ValueError(f"{name}: {field} {_short(value)} is not possible")
+            _check_whole(name, entry)
+            other = seen.setdefault((entry.key, entry.held), name)
+            if other != name or owners.setdefault(entry.key, mzid) != mzid:
+                raise ValueError(f"{name}: {other} has VF {entry.vf} of PF {entry.pf_mac}, too")
+
+
+def _check_whole(name: str, entry: Entry) -> None:
+    """Raise `ValueError` where the fields of *entry* contradict each other."""
+    if entry.vlan_mode == _VST:
+        lacking = [key for key in _ISOLATING if key not in entry.values]
+        if lacking:
+            raise ValueError(f"{name}: values has no {lacking[0]}, which isolates the VF")
+        if (entry.values["vlan"], entry.values["spoofchk"]) != (entry.vlan, True):
+            raise ValueError(f"{name}: values is not VLAN {entry.vlan} with spoofchk")
+    elif entry.values:
+        raise ValueError(f"{name}: values are set although its NIC keeps none")
+    if bool(entry.runs) == entry.held:
+        raise ValueError(f"{name}: state {entry.state} with runs {_short(list(entry.runs))}")
+
+
+def _short(value: t.Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(low: int, high: int) -> _Check:
+    # To Python, true is a number.
+    return lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    )
+
+
+def _one_of(*values: t.Any) -> _Check:
+    return lambda value: any(type(value) is type(item) and value == item for item in values)
+
+
+def _matches(pattern: str) -> _Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII)
+
+
+def _or_none(check: _Check) -> _Check:
+    return lambda value: value is None or check(value)
+
+
+_MAC = "[0-9a-f]{2}(:[0-9a-f]{2}){5}"
+_PCI_ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
+_DRIVER = r"(?!\.{1,2}$)[\w.+-]{1,255}"
+_RATE = _number(0, (1 << 32) - 1)
+
+_VALUES: dict[str, _Check] = {
+    "mac": _matches(_MAC),
+    "vlan": _number(0, 4095),
+    "qos": _number(0, 7),
+    "vlan_proto": _one_of("802.1Q", "802.1ad"),
+    "spoofchk": _one_of(True, False),
+    "trust": _one_of(True, False),
+    "link_state": _one_of("auto", "enable", "disable"),
+    "min_tx_rate": _RATE,
+    "max_tx_rate": _RATE,
+    "query_rss": _one_of(True, False),
+}
+
+
+def _attributes(value: t.Any, *, gaps: bool) -> bool:
+    """Whether *value* are attributes of a VF; with *gaps*, it may say that one is not kept."""
+    return isinstance(value, dict) and all(
+        name in VfState._fields and ((gaps and kept is None) or _VALUES[name](kept))
+        for name, kept in value.items()
+    )
+
+
+def _names_of_attributes(value: t.Any) -> bool:
+    return isinstance(value, list) and all(name in VfState._fields for name in value)
+
+
+_CHECKS: dict[str, _Check] = {
+    "node": _text,
+    "nic": _text,
+    "pf_name": _text,
+    "pf_mac": _matches(_MAC),
+    "pf_address": _matches(_PCI_ADDRESS),
+    "vf": _number(0, 65535),
+    "address": _matches(_PCI_ADDRESS),
+    "vlan": _number(1, 4094),
+    "vlan_mode": _one_of(_VST, _TRUNK),
+    "values": lambda value: _attributes(value, gaps=False),
+    "refused": _names_of_attributes,
+    "driver": _matches(_DRIVER),
+    "state": _one_of(RESERVED, READY, CHANGING, LEAVING),
+    "baseline": lambda value: _attributes(value, gaps=True),
+    "baseline_driver": _or_none(_matches(_DRIVER)),
+    "runs": lambda value: isinstance(value, tuple) and all(map(_text, value)),
+}
+
+
+def write(host: Host, ledger: Ledger) -> None:
+    """Replace the ledger; raises `SriovError` with what to do where that fails.
+
+    What `read` would not take is not written.
+    """
+    try:
+        _check(ledger)
+    except ValueError as error:
+        raise SriovError(
+            f"the ledger {PATH} cannot say this, so nothing was changed: {error}"
+        ) from error
+    document = {
+        "version": _VERSION,
+        "materializations": {
+            mzid: [_fields(entry) for entry in entries]
+            for mzid, entries in sorted(ledger.items())
+            if entries
+        },
+    }
+    try:
+        host.replace(PATH, json.dumps(document, indent=2) + "\n", mode=0o600)
+    except OSError as error:
+        raise SriovError(
+            f"the ledger {PATH} could not be written ({os.strerror(error.errno or 0)}) and is as "
+            "it was: see to its file system and run this again"
+        ) from error
+
+
+def _fields(entry: Entry) -> dict[str, t.Any]:
+    """What the ledger says of *entry*; of a VF that is held, what version 0.1.0 can read, too."""
+    fields = entry._asdict()
+    if entry.held:
+        del fields["runs"]
+    return fields
+
+
+def exclusive(host: Host, *, check_mode: bool) -> t.ContextManager[None]:
+    """`locked`, or nothing in check mode, which only reads."""
+    return contextlib.nullcontext() if check_mode else locked(host)
+
+
+@contextlib.contextmanager
+def locked(host: Host) -> t.Iterator[None]:
+    """Keep other runs on this host out; raises `SriovError` where one does not end in time."""
+    try:
+        os.makedirs(host.path(DIRECTORY), mode=0o700, exist_ok=True)
+        descriptor = os.open(host.path(_LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise SriovError(
+            f"the lock {_LOCK} could not be made ({os.strerror(error.errno or 0)}), and nothing "
+            "was changed: see to its file system and run this again"
+        ) from error
+    try:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        if not host.wait_for(taken, seconds=_LOCK_SECONDS):
+            raise SriovError(
+                f"another run{_holder(host, os.fstat(descriptor).st_ino)} has held the lock "
+                f"{_LOCK} for {_LOCK_SECONDS} s: wait for it to end, and see what it waits for"
+            )
+        with host.lasting(descriptor):
+            yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _holder(host: Host, inode: int) -> str:
+    """Which process holds the lock of the file *inode*, as the kernel tells (proc_locks(5))."""
+    for line in (host.read("/proc/locks") or "").splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return f" (process {fields[4]})"
+    return ""

@@ -1,0 +1,246 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who uses a VF: the proof that one may be unbound, reset or destroyed."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
+
+
+# How the workers of systemd-udevd name themselves, before and since systemd 252.
+_UDEV = ("systemd-udevd", "(udev-worker)")
+_UDEV_SECONDS = 10
+
+# What the kernel adds to the name of an open file that has been removed.
+_DELETED = " (deleted)"
+
+
+class Opened(t.NamedTuple):
+    """A file that a process has open: its path, the name of the program, the process as text."""
+
+    path: str
+    by: str
+    process: str
+
+
+def holders(
+    host: Host, addresses: t.Collection[str], *, own: t.Container[str] = ()
+) -> dict[str, list[str]]:
+    """Who uses the PCI functions *addresses*, as text, by address; unused ones are left out.
+
+    A materialization uses its VFs also before its guests run; those of the ids *own* do not count.
+    Raises `SriovError` where the use cannot be told.
+    """
+    found: dict[str, list[str]] = {address: [] for address in addresses}
+    for address, text in _claims(host, own) if found else ():
+        if address in found:
+            found[address].append(text)
+    for address, texts in users(
+        host, [_pci.read_device(host, address) for address in found]
+    ).items():
+        found[address] += texts
+    return {address: texts for address, texts in found.items() if texts}
+
+
+def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
+    """Who on this host has one of *devices* at work, as `holders` tells it."""
+    found: dict[str, list[str]] = {}
+    handles: dict[str, list[str]] = {}
+    with_kernel = []
+    for device in devices:
+        paths = _vfio_paths(host, device) if device.driver else _left_paths(device)
+        for path in paths:
+            handles.setdefault(path, []).append(device.address)
+        if device.driver and not paths:
+            with_kernel.append(device)
+    if with_kernel:
+        links = {link.name: link for link in host.netlink.links()}
+        ips = host.netlink.addresses()
+        for device in with_kernel:
+            found[device.address] = _kernel_use(host, device, links, ips)
+    for opened in _lasting(host, handles) if handles else ():
+        for address in handles[opened.path]:
+            path = opened.path[: -len(_DELETED)] if opened.path.endswith(_DELETED) else opened.path
+            found.setdefault(address, []).append(f"{opened.process} has {path} open")
+    return {address: texts for address, texts in found.items() if texts}
+
+
+def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
+    """The addresses of the VFs that materializations other than *own* have, and for whom."""
+    had = [
+        (holder, entry)
+        for holder, entries in _ledger.read(host).items()
+        for entry in entries
+        if holder not in own
+    ]
+    links = host.netlink.links() if had else []
+    pfs: dict[str, _pci.PF] = {}
+    for mac in {entry.pf_mac for _holder, entry in had}:
+        with contextlib.suppress(SriovError):
+            pfs[mac] = _pci.find_pf(host, mac, links)
+    for holder, entry in had:
+        pf = pfs.get(entry.pf_mac)
+        address = pf.vfs[entry.vf] if pf and entry.vf < len(pf.vfs) else None
+        if address != entry.address and remains(host, entry, pf, links):
+            address = entry.address
+        if address is not None:
+            yield address, f"materialization {holder} {entry.has} it for {entry.node}.{entry.nic}"
+
+
+def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Iterable[Link]) -> bool:
+    """Whether the VF of *entry*, which its PF does not show, is still a function on PCI.
+
+    *pf* is the PF, `None` where no interface here has its MAC: its driver is gone, or its interface
+    is in another network namespace. Then *pf* can also be another one, of the same MAC.
+    """
+    if pf and entry.address in pf.vfs:
+        return False  # It is another VF of the PF by now.
+    pf_address = host.link(f"{_pci.DEVICES}/{entry.address}/physfn")
+    if pf_address is None or pf_address not in (entry.pf_address, pf and pf.address):
+        return False
+    names = _pci.interfaces(host, pf_address)
+    macs = {link.permanent_mac for link in links if link.name in names}
+    # With another MAC it is another card, in the slot of the one that had the VF.
+    return not macs or entry.pf_mac in macs
+
+
+def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
+    """Why the VF of *entry*, whose PF is not shown where it was, is not gone; nothing where it is.
+
+    *pf* is as `remains` takes it.
+    """
+    if remains(host, entry, pf, host.netlink.links()):
+        using = users(host, [_pci.read_device(host, entry.address)]).get(entry.address, [])
+        other = f"; that of PF {pf.address} is the same" if pf else ""
+        yield "; ".join(
+            [
+                f"VF {entry.address} is still there, but no interface here has the MAC "
+                f"{entry.pf_mac} of PF {entry.pf_name} at {entry.pf_address}{other}: load its "
+                "driver, or move its interface back from the network namespace where it is, and "
+                "run this again",
+                *using,
+            ]
+        )
+
+
+def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
+    """The character devices that give a process the function, where a VFIO driver has it.
+
+    A variant driver such as mlx5_vfio_pci serves as vfio-pci does, so the name of the driver does
+    not tell.
+    """
+    paths = [
+        f"/dev/vfio/devices/{name}"
+        for name in host.names(f"{_pci.DEVICES}/{device.address}/vfio-dev")
+    ]
+    if device.iommu_group and "vfio" in (device.driver or ""):
+        paths.append(f"/dev/vfio/{device.iommu_group}")
+    return paths
+
+
+def _left_paths(device: _pci.Device) -> list[str]:
+    """What a process may still have open of *device*, which shows no driver.
+
+    The kernel hides the driver before that lets go (__device_release_driver()), and VFIO, which
+    removes the name of the group, lets go when its last user has. Until then the guest goes on.
+    """
+    return [f"/dev/vfio/{device.iommu_group}{_DELETED}"] if device.iommu_group else []
+
+
+def _kernel_use(
+    host: Host,
+    device: _pci.Device,
+    links: t.Mapping[str, Link],
+    ips: t.Mapping[int, t.Sequence[str]],
+) -> list[str]:
+    base = f"{_pci.DEVICES}/{device.address}"
+    texts = [
+        f"the vDPA device {name} is on it" for name in host.names(base) if name.startswith("vdpa")
+    ]
+    names = host.names(f"{base}/net")
+    if not names and not texts:
+        return [
+            f"driver {device.driver} has it without a network interface here "
+            "(another network namespace, or no network device)"
+        ]
+    for name in names:
+        upper = [
+            entry[len("upper_") :]
+            for entry in host.names(f"/sys/class/net/{name}")
+            if entry.startswith("upper_")
+        ]
+        if upper:
+            texts.append(f"interface {name} is part of {', '.join(upper)}")
+        elif name in links and links[name].up:
+            texts.append(f"interface {name} is up")
+        elif name in links and links[name].index in ips:
+            texts.append(f"interface {name} has {', '.join(ips[links[name].index])}")
+    return texts
+
+
+def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:
+    """Who has one of *paths* open, once udev, which opens new devices for a moment, is done."""
+    found: list[Opened] = []
+
+    def settled() -> bool:
+        found[:] = _open_files(host, paths)
+        return not any(opened.by in _UDEV for opened in found)
+
+    host.wait_for(settled, seconds=_UDEV_SECONDS)
+    return found
+
+
+def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[Opened]:
+    for pid in host.names("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            opened = {
+                host.target(f"/proc/{pid}/fd/{number}") for number in host.names(f"/proc/{pid}/fd")
+            }
+            name = host.read(f"/proc/{pid}/comm")
+            guest = _guest(host.read_bytes(f"/proc/{pid}/cmdline") or b"")
+        except ProcessLookupError:  # it ended while we looked
+            continue
+        except PermissionError as error:
+            raise SriovError(
+                f"what process {pid} has open cannot be read, so nothing is proven unused: "
+                "run as root"
+            ) from error
+        for path in opened:
+            if path is not None and path in paths:
+                yield Opened(path, name or "", f"process {pid} ({name}{guest})")
+
+
+def _guest(command_line: bytes) -> str:
+    """The guest that a QEMU runs, by its `-name`, which libvirt gives as `guest=NAME,...`."""
+    words = command_line.decode(errors="replace").split("\0")
+    if "-name" not in words[:-1]:
+        return ""
+    value = words[words.index("-name") + 1].split(",")[0]
+    return f", guest {value[len('guest=') :] if value.startswith('guest=') else value}"
+
+
+def openers(host: Host, device: _pci.Device) -> t.Callable[[], list[str]]:
+    """What tells who has *device* open, also once the kernel has removed the names of its files.
+
+    It does so when the driver is to let go, before it waits for the last user.
+    """
+    paths = _vfio_paths(host, device) if device.driver else []
+    names = {name: path for path in paths for name in (path, f"{path}{_DELETED}")}
+
+    def look() -> list[str]:
+        opened = _open_files(host, names) if names else ()
+        return [f"{item.process} has {names[item.path]} open" for item in opened]
+
+    return look

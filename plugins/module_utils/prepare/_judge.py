@@ -1,0 +1,306 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a host can give the VFs that its model promises, and what is in the way."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
+from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _vendors
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _management, _pci
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+
+ERROR = "error"
+WARNING = "warning"
+
+_NETWORK_CLASS = "0x02"
+
+# What lies over a PF does not know of its VFs, which are ports of the NIC's own switch.
+_UPPER_REMEDIES = {
+    "bond": "its VFs do not change over with the bond, and lose the network where this link fails; "
+    "use a PF that is in none, or expect that",
+    "bridge": "what is behind it is unknown to the NIC's switch, so VFs may not reach it; use a PF "
+    "that is in none, or tell the NIC (bridge fdb add MAC dev PF self)",
+    "Open vSwitch": "what is behind it is unknown to the NIC's switch, so VFs may not reach it; "
+    "use a PF that is in none, or tell the NIC (bridge fdb add MAC dev PF self)",
+    "": "a VF on the same VLAN is beside it on one network; see that this is meant",
+}
+
+
+class Problem(t.NamedTuple):
+    """Something about *element* that prevents (`error`) or endangers (`warning`) VFs."""
+
+    severity: str
+    element: str
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.element}: {self.cause}; {self.remedy}"
+
+
+class Wanted(t.NamedTuple):
+    """A PF of the model: its *name*, what it is found by, the model's count and the one to make."""
+
+    name: str
+    pf: str
+    max_vfs: int
+    numvfs: int
+
+    @property
+    def most(self) -> int:
+        """The most VFs that are wanted of it, now or some day."""
+        return max(self.max_vfs, self.numvfs)
+
+
+class Facts(t.NamedTuple):
+    """What the host shows of a PF.
+
+    *acs* tells whether all ports above it have Access Control Services, which keep its VFs in
+    groups of their own; `None` where there is no such port or its configuration cannot be read.
+    *group_mates* are the other devices in its IOMMU group. *uppers* are the interfaces that its own
+    are part of.
+    """
+
+    pf: _pci.PF
+    vendor: str
+    device: str
+    capabilities: _pci.Capabilities
+    acs: bool | None
+    iommu_group: str | None
+    group_mates: tuple[str, ...]
+    uppers: tuple[_pci.Upper, ...] = ()
+
+
+def wanted(pfs: t.Iterable[t.Mapping[str, t.Any]], numvfs: t.Mapping[str, t.Any]) -> list[Wanted]:
+    """The PFs of the host variable `sriov_pfs`, with the counts that *numvfs* has by name.
+
+    A PF is found by its MAC, and where the model has none by its name. Raises `SriovError` for an
+    entry without the keys that are needed and for a count that is none.
+    """
+    result = []
+    for index, pf in enumerate(pfs):
+        element = f"sriov_pfs[{index}]"
+        name = pf.get("name")
+        if not isinstance(name, str) or not name:
+            raise SriovError(f"{element} has no name: give each PF a name")
+        max_vfs = _count(pf.get("max_vfs"), f"{element} ({name}): max_vfs")
+        result.append(
+            Wanted(
+                name=name,
+                pf=pf.get("mac") or name,
+                max_vfs=max_vfs,
+                numvfs=_count(numvfs.get(name, max_vfs), f"sriov_numvfs: {name}"),
+            )
+        )
+    unknown = sorted(set(numvfs) - {pf.name for pf in result})
+    if unknown:
+        raise SriovError(
+            f"sriov_numvfs names {', '.join(unknown)}, which is no PF of sriov_pfs "
+            f"({', '.join(pf.name for pf in result) or 'empty'})"
+        )
+    return result
+
+
+def _count(value: object, element: str) -> int:
+    text = "" if isinstance(value, bool) else str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise SriovError(f"{element} is {value!r}, not a number of VFs")
+    return int(text)
+
+
+def read(host: Host, pf: _pci.PF) -> Facts:
+    ports = []
+    port = _pci.upstream(host, pf.address)
+    while port is not None:
+        ports.append(_pci.read_capabilities(host, port))
+        port = _pci.upstream(host, port)
+    identity = _pci.read_identity(host, pf.address)
+    group = _pci.read_device(host, pf.address).iommu_group
+    members = _pci.group_members(host, group) if group else []
+    return Facts(
+        pf=pf,
+        vendor=identity.vendor,
+        device=identity.device,
+        capabilities=_pci.read_capabilities(host, pf.address),
+        acs=all(port.acs for port in ports) if ports and all(p.extended for p in ports) else None,
+        iommu_group=group,
+        group_mates=tuple(address for address in members if address != pf.address),
+        uppers=tuple(_pci.uppers(host, pf.address)),
+    )
+
+
+def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) -> list[Problem]:
+    """What is wrong with a PF; *carries* tells what management traffic goes through it, if any.
+
+    *firmware* tells whether the roles of `FIRMWARE` are going to run.
+    """
+    pf = facts.pf
+    element = f"{wanted.name} ({pf.address})"
+    problems = []
+
+    def error(cause: str, remedy: str) -> None:
+        # A PF that is given up needs nothing.
+        severity = ERROR if wanted.numvfs or carries else WARNING
+        problems.append(Problem(severity, element, cause, remedy))
+
+    def warning(cause: str, remedy: str) -> None:
+        problems.append(Problem(WARNING, element, cause, remedy))
+
+    if carries:
+        error(
+            f"it is the management NIC: {carries}",
+            "manage the host through another NIC, or take this PF out of sriov_pfs",
+        )
+    if pf.driver is None:
+        error("it has no driver", "load the driver of the card")
+    tool = _vendors.FIRMWARE.get(facts.vendor) if firmware else None
+    not_offered = pf.totalvfs is None and facts.capabilities.sriov
+    if tool and not not_offered and wanted.most > (pf.totalvfs or 0):
+        warning(
+            f"{wanted.most} VFs are wanted, the NIC offers {pf.totalvfs or 'none'}",
+            f"the role {tool.role} sets {tool.enable} and {tool.count} in its firmware",
+        )
+    elif not_offered:
+        error(
+            "it has the SR-IOV capability, but the kernel offers no VFs",
+            "enable SR-IOV in the firmware setup, and see the kernel's log",
+        )
+    elif pf.totalvfs is None:
+        error(
+            "it shows no SR-IOV capability",
+            "enable SR-IOV in the card's firmware (SRIOV_EN on ConnectX) and in the firmware "
+            "setup, or use another card",
+        )
+    elif wanted.numvfs > pf.totalvfs:
+        source = "the model declares"
+        if wanted.numvfs != wanted.max_vfs:
+            source = "sriov_numvfs asks for"
+        error(
+            f"{source} {wanted.numvfs} VFs, the NIC offers {pf.totalvfs}",
+            "raise the number in the card's firmware, correct the model, or lower the count in "
+            "sriov_numvfs",
+        )
+    elif wanted.max_vfs > pf.totalvfs:
+        warning(
+            f"the model declares {wanted.max_vfs} VFs, the NIC offers {pf.totalvfs}",
+            "correct the model, or it will promise VFs that are not there",
+        )
+    if not facts.capabilities.extended:
+        warning(
+            "its extended configuration space cannot be read",
+            "its capabilities remain unchecked; see whether kernel lockdown or a hypervisor "
+            "hides it",
+        )
+    elif not facts.capabilities.aer:
+        warning(
+            "it has no Advanced Error Reporting",
+            "an error on the bus may go unnoticed; see whether the firmware setup can enable it",
+        )
+    if facts.acs is False:
+        warning(
+            "a port above it has no Access Control Services",
+            "its VFs may share an IOMMU group; enable ACS in the firmware setup, or use another "
+            "slot",
+        )
+    if facts.group_mates:
+        warning(
+            f"it shares its IOMMU group with {', '.join(facts.group_mates)}",
+            "devices of one group can only go to one guest; use a slot with ACS above it",
+        )
+    for upper in facts.uppers if wanted.numvfs else ():
+        warning(f"its interface {upper.interface} is part of {upper}", _UPPER_REMEDIES[upper.kind])
+    return problems
+
+
+def look(
+    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+) -> tuple[dict[str, Facts], list[Problem]]:
+    """Like `judge_all`, with the problems of the IOMMU before those of the PFs."""
+    running = host.read("/proc/cmdline") or ""
+    problems = iommu_problems(_iommu.platform(host), _iommu.effective(host), running)
+    found, of_pfs = judge_all(host, wanted, firmware=firmware)
+    return found, problems + of_pfs
+
+
+def judge_all(
+    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+) -> tuple[dict[str, Facts], list[Problem]]:
+    """The PFs that were found, by name, and the problems of all PFs; *firmware* as in `judge`."""
+    carriers = _management.devices(host)
+    found: dict[str, Facts] = {}
+    problems: list[Problem] = []
+    for each in wanted:
+        try:
+            facts = read(host, _pci.find_pf(host, each.pf))
+        except SriovError as error:
+            if not each.numvfs and each.pf != each.name:
+                remedy = "it is given up, as asked for; take it out of the model"
+                problems.append(Problem(WARNING, each.name, str(error), remedy))
+                continue
+            problems.append(Problem(ERROR, each.name, str(error), _where_to_look(host)))
+            continue
+        twin = [name for name, other in found.items() if other.pf.address == facts.pf.address]
+        if twin:
+            problems.append(
+                Problem(
+                    ERROR,
+                    each.name,
+                    f"it is the same device as {twin[0]} ({facts.pf.address})",
+                    "correct the MACs in the model",
+                )
+            )
+            continue
+        found[each.name] = facts
+        problems += judge(each, facts, carriers.get(facts.pf.address), firmware=firmware)
+    return found, problems
+
+
+def firmware_settings(
+    wanted: t.Iterable[Wanted], found: t.Mapping[str, Facts]
+) -> dict[str, list[dict[str, t.Any]]]:
+    """What each role of `FIRMWARE` is to set in which PFs; nothing for a PF without VFs."""
+    settings: dict[str, list[dict[str, t.Any]]] = {
+        tool.role: [] for tool in _vendors.FIRMWARE.values()
+    }
+    for pf in wanted:
+        tool = _vendors.FIRMWARE.get(found[pf.name].vendor) if pf.name in found else None
+        if tool and pf.most:
+            facts = found[pf.name].pf
+            names = dict.fromkeys([pf.name, facts.interface, facts.mac])
+            settings[tool.role].append(
+                {
+                    "address": facts.address,
+                    "names": [name for name in names if name],
+                    "settings": {tool.enable: True, tool.count: pf.most},
+                }
+            )
+    return settings
+
+
+def _where_to_look(host: Host) -> str:
+    """What helps where a PF is missing: a NIC without a driver has no interface and no MAC."""
+    idle = [
+        f"{address} [{identity.vendor[2:]}:{identity.device[2:]}]"
+        for address in _pci.devices(host)
+        for identity in [_pci.read_identity(host, address)]
+        if identity.device_class.startswith(_NETWORK_CLASS)
+        and _pci.read_device(host, address).driver is None
+        and not _pci.is_vf(host, address)
+    ]
+    if idle:
+        return f"load the driver of {', '.join(idle)}, or correct the MAC in the model"
+    return "see that the card is plugged in, or correct the MAC in the model"
+
+
+def iommu_problems(
+    platform: _iommu.Platform | None, effective: bool, running: str
+) -> list[Problem]:
+    hindrance = _iommu.hindrance(platform, effective, running)
+    return [Problem(ERROR, "IOMMU", *hindrance)] if hindrance else []

@@ -1,0 +1,335 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The attributes that a PF keeps for its VFs: MAC, VLAN (VST), spoof checking, rates and others.
+
+Only what differs is sent, in one netlink request a VF; what the driver then reports is compared
+with what was asked; where that fails, what this call has changed is put back.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
+    Refusal,
+    VfRequest,
+    VfState,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+
+# A change of a driver or a reset of the VF makes a PF's driver refuse for a moment.
+_BUSY = (errno.EBUSY, errno.EAGAIN)
+_BUSY_SECONDS = 2.0
+
+# In the order in which the kernel applies them (do_setvfinfo), so that the first that did not
+# arrive is the one refused. What stands together goes to the driver as one.
+GROUPS = (
+    ("mac",),
+    ("vlan", "qos", "vlan_proto"),
+    ("min_tx_rate", "max_tx_rate"),
+    ("spoofchk",),
+    ("link_state",),
+    ("query_rss",),
+    ("trust",),
+)
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+_REMEDIES = {
+    errno.EOPNOTSUPP: "the driver does not support it: leave it out, or use another NIC",
+    errno.EPROTONOSUPPORT: "the driver does not support this VLAN protocol: use 802.1Q",
+    errno.EINVAL: "the driver takes no such value",
+    errno.EBUSY: "the VF is being reset or its driver changed: run again",
+    errno.EPERM: "root is needed, and CAP_NET_ADMIN inside a container",
+}
+
+
+class Wanted(t.NamedTuple):
+    """VF number *vf* of the PF that *pf* names, and the values its attributes must have.
+
+    The names and units are those of `_netlink.VfState`.
+    """
+
+    pf: str
+    vf: int
+    values: t.Mapping[str, t.Any]
+
+
+class Change(t.NamedTuple):
+    """One VF of the interface *ifindex*, and its differing attributes before and after."""
+
+    pf: str
+    ifindex: int
+    vf: int
+    before: dict[str, t.Any]
+    after: dict[str, t.Any]
+
+
+def resolve(host: Host, pfs: t.Iterable[str]) -> dict[str, int]:
+    """The interface index of each of *pfs*: PCI addresses, permanent MACs, or interface names.
+
+    Raises `SriovError` with all that are not there. An interface need not be on PCI (netdevsim).
+    """
+    links = {link.name: link.index for link in host.netlink.links()}
+    problems = []
+    indexes = {}
+    for name in sorted(pfs):
+        try:
+            indexes[name] = links[name] if name in links else links[_interface(host, name)]
+        except SriovError as error:
+            problems.append(str(error))
+    if problems:
+        raise SriovError("; ".join(problems))
+    return indexes
+
+
+def _interface(host: Host, selector: str) -> str:
+    pf = _pci.find_pf(host, selector)
+    if pf.interface is None:
+        raise SriovError(
+            f"PF {selector} ({pf.address}) has no network interface here: its driver is "
+            f"{pf.driver or 'none'}; VF attributes are set through the interface of the PF"
+        )
+    return pf.interface
+
+
+def check(wanted: t.Sequence[Wanted]) -> None:
+    """Raise `SriovError` with all that is wrong in the values of *wanted*."""
+    problems = [
+        f"VF {item.vf} of PF {item.pf}: {text}"
+        for item in wanted
+        for text in value_problems(item.values)
+    ]
+    if problems:
+        raise SriovError("; ".join(problems))
+
+
+def value_problems(values: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """What no driver could make of *values*."""
+    mac = values.get("mac")
+    if mac is not None and not _MAC.fullmatch(mac):
+        yield f"mac {mac!r} is not six hexadecimal bytes separated by colons"
+    elif mac is not None and int(mac[:2], 16) & 1:
+        yield f"mac {mac} is a multicast address"
+    # With 4095 ConnectX hands the choice of the VLAN to the guest, which ends all isolation.
+    if not 0 <= values.get("vlan", 0) <= 4094:
+        yield f"vlan {values['vlan']} is not within 0 (none) to 4094"
+    if not 0 <= values.get("qos", 0) <= 7:
+        yield f"qos {values['qos']} is not within 0 to 7"
+    for name in ("min_tx_rate", "max_tx_rate"):
+        if not 0 <= values.get(name, 0) < 1 << 32:
+            yield f"{name} {values[name]} is not a rate in Mbit/s"
+
+
+def plan(
+    wanted: t.Sequence[Wanted],
+    ifindexes: t.Mapping[str, int],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> list[Change]:
+    """What differs between *states* (by interface index and VF) and *wanted*.
+
+    Raises `SriovError` with all VFs that are not there or listed twice, whose PF has no state, and
+    all attributes that the driver does not report and which therefore could not be verified.
+    """
+    problems = []
+    changes = []
+    seen = set()
+    for item in wanted:
+        ifindex = ifindexes[item.pf]
+        name = f"VF {item.vf} of PF {item.pf}"
+        if (ifindex, item.vf) in seen:
+            problems.append(f"{name} is listed twice")
+        seen.add((ifindex, item.vf))
+        if ifindex not in states:
+            problems.append(f"{name}: the driver of the PF keeps no attributes for VFs (no VST)")
+            continue
+        state = states[ifindex].get(item.vf)
+        if state is None:
+            problems.append(f"PF {item.pf} has no VF {item.vf}: it has {len(states[ifindex])} VFs")
+            continue
+        known = state._asdict()
+        problems += [
+            f"{name}: the driver does not keep {key}, leave it out"
+            for key in item.values
+            if known[key] is None
+        ]
+        differing = {key for key, value in item.values.items() if known[key] != value}
+        if differing:
+            groups = [group for group in GROUPS if differing.intersection(group)]
+            before = {key: known[key] for group in groups for key in group}
+            after = {key: item.values.get(key, value) for key, value in before.items()}
+            if after.get("vlan") == 0:
+                if item.values.get("vlan_proto") == "802.1ad":
+                    problems.append(f"{name}: vlan_proto 802.1ad needs a vlan")
+                after["vlan_proto"] = "802.1Q"
+            changes.append(Change(item.pf, ifindex, item.vf, before, after))
+    if problems:
+        raise SriovError("; ".join(problems))
+    return changes
+
+
+def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]]:
+    """The state of all VFs of the interfaces *ifindexes*."""
+    return {ifindex: host.netlink.vf_states(ifindex) for ifindex in set(ifindexes)}
+
+
+def read_each(
+    host: Host, ifindexes: t.Iterable[int]
+) -> tuple[dict[int, dict[int, VfState]], dict[int, str]]:
+    """Like `read`, with the interfaces of which nothing can be told, and why, apart."""
+    states = {}
+    problems = {}
+    for ifindex in set(ifindexes):
+        try:
+            states[ifindex] = host.netlink.vf_states(ifindex)
+        except (SriovError, OSError) as error:
+            problems[ifindex] = f"the attributes of its VFs cannot be read: {error}"
+    return states, problems
+
+
+def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
+    """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
+    macs = {link.index: link.permanent_mac for link in host.netlink.links()}
+    holders = {
+        entry.key: f"materialization {mzid} {entry.has} it for {entry.node}.{entry.nic}"
+        for mzid, entries in _ledger.read(host).items()
+        for entry in entries
+    }
+    problems = [
+        f"VF {item.vf} of PF {item.pf}: {holders[key]}"
+        for item in changes
+        for key in [(macs.get(item.ifindex), item.vf)]
+        if key in holders
+    ]
+    if problems:
+        raise SriovError(
+            f"{'; '.join(problems)}. Change the materialization, dematerialize it, or set force"
+        )
+
+
+def apply(host: Host, changes: t.Sequence[Change]) -> None:
+    """Make *changes*, read them back, and put everything back where one is not as asked."""
+    problems = _make(host, changes)
+    if any(problems):
+        told = [problem for problem in problems if problem]
+        raise SriovError("; ".join([*told, _put_back(host, changes)]))
+
+
+def attempt(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+    """Make *changes*, read them back, and put back those that are not as asked.
+
+    Returns what is wrong with each of *changes*, in their order.
+    """
+    problems = _make(host, changes)
+    failed = [item for item, problem in zip(changes, problems) if problem]
+    # A PF that went away must not keep those of the others from being put back.
+    outcomes = {
+        ifindex: _put_back(host, [item for item in failed if item.ifindex == ifindex])
+        for ifindex in {item.ifindex for item in failed}
+    }
+    return [
+        problem and f"{problem}; {outcomes[item.ifindex]}"
+        for item, problem in zip(changes, problems)
+    ]
+
+
+def _make(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+    """Make *changes*, read them back, and tell what is wrong with each."""
+    if not changes:
+        return []
+    try:
+        refusals = _send(host, changes)
+    except (SriovError, OSError) as error:
+        return [f"VF {item.vf} of PF {item.pf}: {error}" for item in changes]
+    states, unread = read_each(host, (item.ifindex for item in changes))
+    problems: list[str | None] = []
+    for item, refusal in zip(changes, refusals):
+        state = states.get(item.ifindex, {}).get(item.vf)
+        if state is None:
+            why = unread.get(item.ifindex, "it is not there any more")
+            problems.append(f"VF {item.vf} of PF {item.pf}: {why}")
+            continue
+        wrong = _differing(item.after, state)
+        problems.append(_failure(item, refusal, wrong, state) if refusal or wrong else None)
+    return problems
+
+
+def _put_back(host: Host, changes: t.Sequence[Change]) -> str:
+    """Restore what *changes* found, and say how that went."""
+    indexes = {item.pf: item.ifindex for item in changes}
+    wanted = [Wanted(item.pf, item.vf, item.before) for item in changes]
+    try:
+        _send(host, plan(wanted, indexes, read(host, indexes.values())))
+    except (SriovError, OSError) as error:
+        return f"what was there before could not be put back: {error}"
+    states, _unread = read_each(host, indexes.values())
+    stuck = []
+    for item in changes:
+        state = states.get(item.ifindex, {}).get(item.vf)
+        wrong = (
+            ["attributes that cannot be read"] if state is None else _differing(item.before, state)
+        )
+        if wrong:
+            stuck.append(f"VF {item.vf} of PF {item.pf} still has {wrong[0]}")
+    return (
+        f"what was there before could not be put back: {', '.join(stuck)}"
+        if stuck
+        else "what was there before is in force"
+    )
+
+
+def _differing(values: t.Mapping[str, t.Any], state: VfState) -> list[str]:
+    """Which of *values* a VF with *state* does not have, with what it has instead."""
+    known = state._asdict()
+    return [f"{name} {known[name]}" for name, value in values.items() if known[name] != value]
+
+
+def _send(host: Host, changes: t.Sequence[Change]) -> list[Refusal | None]:
+    """Ask for *changes*, again while a VF is busy, and tell what was refused in the end."""
+    requests = [VfRequest(item.ifindex, item.vf, item.after) for item in changes]
+    answers: dict[int, Refusal | None] = {}
+    pending = list(range(len(requests)))
+
+    def settled() -> bool:
+        sent = host.netlink.set_vfs([requests[number] for number in pending])
+        answers.update(zip(pending, sent))
+        pending[:] = [
+            number
+            for number, refusal in zip(list(pending), sent)
+            if refusal is not None and refusal.errno in _BUSY
+        ]
+        return not pending
+
+    host.wait_for(settled, seconds=_BUSY_SECONDS)
+    return [answers[number] for number in range(len(requests))]
+
+
+def _failure(
+    item: Change,
+    refusal: Refusal | None,
+    wrong: list[str],
+    state: VfState,
+) -> str:
+    name = f"VF {item.vf} of PF {item.pf}"
+    if refusal is None:
+        asked = ", ".join(f"{attribute} {value}" for attribute, value in item.after.items())
+        return f"{name}: the driver accepted {asked} but reports {', '.join(wrong)}"
+    known = state._asdict()
+    asked = next(
+        (
+            ", ".join(f"{attribute} {item.after[attribute]}" for attribute in group)
+            for group in GROUPS
+            if any(known[name] != item.after[name] for name in group if name in item.after)
+        ),
+        "the last attribute",
+    )
+    remedy = _REMEDIES.get(refusal.errno, "see the kernel's log")
+    return f"{name}: {asked} was refused: {refusal}: {remedy}"

@@ -1,0 +1,207 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The order that isolation rests on, written once.
+
+A VF that is not yet as it must be loses its driver; then its attributes are set and read back;
+at last all attributes of all VFs are read once more, and only a VF that has every one of them as it
+must be gets its driver. Any other stays without, and the other VFs of the run go on.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
+    NoVfAttributesError,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes, _driver
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import VfState
+
+    # The change of the VF at an address.
+    _Attributes = tuple[str, _attributes.Change]
+
+# What no driver may change behind the back of a run, asked for or not; trust is off, if not asked.
+_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
+
+
+class Target(t.NamedTuple):
+    """VF number *vf* of the PF with interface *ifindex*: its attributes and driver to be.
+
+    The VF may go without those attributes of *optional* that are refused.
+    """
+
+    pf: str
+    ifindex: int
+    vf: int
+    address: str
+    values: t.Mapping[str, t.Any]
+    driver: str | None
+    optional: t.Mapping[str, t.Any] = {}
+
+
+class Step(t.NamedTuple):
+    """What one VF goes through, in this order; `None` stands for what it need not.
+
+    *expected* is what all its attributes that matter must be when it gets its driver; `None` where
+    the PF must keep none for its VFs.
+    """
+
+    target: Target
+    unbind: _driver.Change | None
+    attributes: _attributes.Change | None
+    optional: tuple[_attributes.Change, ...]
+    bind: _driver.Change | None
+    expected: dict[str, t.Any] | None
+
+
+class Failures(t.NamedTuple):
+    """By address, why VFs failed, and why others have to go without attributes, by these."""
+
+    failed: dict[str, str]
+    refused: dict[str, dict[str, str]]
+
+
+def plan(
+    targets: t.Sequence[Target],
+    devices: t.Mapping[str, _pci.Device],
+    states: t.Mapping[int, t.Mapping[int, VfState]],
+) -> list[Step]:
+    """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*.
+
+    Targets that are reached already have none.
+    """
+
+    def changes(
+        wanted: t.Iterable[tuple[Target, t.Mapping[str, t.Any]]],
+    ) -> dict[tuple[int, int], _attributes.Change]:
+        asked = [_attributes.Wanted(item.pf, item.vf, values) for item, values in wanted if values]
+        ifindexes = {item.pf: item.ifindex for item in targets}
+        return {
+            (item.ifindex, item.vf): item for item in _attributes.plan(asked, ifindexes, states)
+        }
+
+    attributes = changes((item, item.values) for item in targets)
+    # What the driver takes as one is refused as one, and nothing else with it.
+    optional = [
+        changes(
+            (item, {name: item.optional[name] for name in group if name in item.optional})
+            for item in targets
+        )
+        for group in _attributes.GROUPS
+    ]
+    steps = []
+    for item in targets:
+        key = (item.ifindex, item.vf)
+        dispensable = tuple(group[key] for group in optional if key in group)
+        state = states.get(item.ifindex, {}).get(item.vf)
+        steps.append(_step(item, devices[item.address], state, attributes.get(key), dispensable))
+    return [step for step in steps if step.unbind or step.attributes or step.optional or step.bind]
+
+
+def _step(
+    target: Target,
+    device: _pci.Device,
+    state: VfState | None,
+    attributes: _attributes.Change | None,
+    optional: tuple[_attributes.Change, ...],
+) -> Step:
+    unbind = None
+    if device.driver is not None and (attributes or optional or device.driver != target.driver):
+        unbind = _driver.change(device, None)
+        device = device._replace(driver=None, driver_override=None)
+    expected = None
+    if state is not None:
+        expected = {
+            **{name: getattr(state, name) for name in _ISOLATING},
+            "trust": None if state.trust is None else False,
+            **(attributes.after if attributes else {}),
+            **target.values,
+            **target.optional,
+        }
+    bind = _driver.change(device, target.driver)
+    return Step(target, unbind, attributes, optional, bind, expected)
+
+
+def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
+    """Carry out *steps*.
+
+    A VF that fails goes no further, so that one with wrong attributes stays without driver.
+    """
+    failed = _driver.attempt(host, [step.unbind for step in steps if step.unbind])
+
+    def attempt(changes: t.Iterable[_Attributes]) -> t.Iterator[tuple[_Attributes, str]]:
+        going = [item for item in changes if item[0] not in failed]
+        problems = _attributes.attempt(host, [change for _address, change in going])
+        return ((item, problem) for item, problem in zip(going, problems) if problem)
+
+    isolating = [(step.target.address, step.attributes) for step in steps if step.attributes]
+    failed.update((address, problem) for (address, _change), problem in attempt(isolating))
+    refused: dict[str, dict[str, str]] = {}
+    for turn in range(len(_attributes.GROUPS)):
+        optional = [(s.target.address, s.optional[turn]) for s in steps if turn < len(s.optional)]
+        for (address, change), problem in attempt(optional):
+            refused.setdefault(address, {}).update(dict.fromkeys(change.after, problem))
+    going = [step for step in steps if step.bind and step.target.address not in failed]
+    failed.update(_last_look(host, going, refused))
+    binding = [step.bind for step in going if step.bind and step.target.address not in failed]
+    failed.update(_driver.attempt(host, binding))
+    return Failures(failed, refused)
+
+
+def _last_look(
+    host: Host, steps: t.Iterable[Step], refused: t.Mapping[str, t.Container[str]]
+) -> dict[str, str]:
+    """Why VFs may not get their drivers, by address, from one look at each PF."""
+    steps = [step for step in steps if step.target.driver]
+    failed = {}
+    for ifindex in {step.target.ifindex for step in steps}:
+        states: t.Mapping[int, VfState] | None = None
+        problem = None
+        try:
+            states = host.netlink.vf_states(ifindex)
+        except NoVfAttributesError:
+            pass
+        except (SriovError, OSError) as error:
+            problem = f"its attributes cannot be read: {error}"
+        for step in (step for step in steps if step.target.ifindex == ifindex):
+            text = problem or _wrong(step, states, refused.get(step.target.address, ()))
+            if text:
+                failed[step.target.address] = (
+                    f"VF {step.target.vf} of PF {step.target.pf}: before it was to get its driver, "
+                    f"{text}; it stays without driver. See which program or driver changes it, and "
+                    "run this again"
+                )
+    return failed
+
+
+def _wrong(
+    step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
+) -> str | None:
+    """How the VF of *step* differs from what it must be, having to go without *refused*."""
+    if step.expected is None:
+        return None if states is None else "its PF keeps attributes for VFs, which it did not"
+    if states is None:
+        return "its PF keeps no attributes for VFs any more"
+    if step.target.vf not in states:
+        return "its PF does not tell of it any more"
+    expected = {
+        name: value
+        for name, value in step.expected.items()
+        if name not in refused or name in _ISOLATING
+    }
+    if "trust" in refused:
+        expected["trust"] = False
+    known = states[step.target.vf]._asdict()
+    told = [
+        f"{name} {known[name]} where {value} must be"
+        for name, value in expected.items()
+        if known[name] != value
+    ]
+    return f"it has {', '.join(told)}" if told else None

@@ -1,0 +1,266 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hosts, NICs and ports of a facility model, each with what the machine tells of it. PRIVATE.
+
+The facts are what the module sriov_info tells of each host. A port of the model is the port of the
+host that has its permanent MAC address. Where none has it, it is that of its name whose MAC address
+the model lacks.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._correction import Fix
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names, _schema, _xir
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+
+ERROR = "error"
+"""To prepare the host, or to materialize what the model promises, would fail or harm."""
+
+WARNING = "warning"
+"""It works, but less than the model promises, or less well."""
+
+INFO = "info"
+"""The model says less than it could, or something remains unchecked."""
+
+SEVERITIES = (ERROR, WARNING, INFO)
+
+Facts = t.Mapping[str, t.Any]
+"""What a host tells of itself, or of one of its ports."""
+
+
+class Finding(t.NamedTuple):
+    """Where the model and a host differ.
+
+    ``element`` is that of the model, and what the host calls it where the model lacks it. ``field``
+    is the field of XIR that says ``declared``; the host says ``actual``, and ``right`` is what the
+    model should say. ``fix`` is there if the model can be corrected.
+    """
+
+    severity: str
+    check: str
+    host: str
+    element: str
+    message: str
+    remedy: str
+    field: str | None = None
+    declared: t.Any = None
+    actual: t.Any = None
+    right: t.Any = None
+    fix: Fix | None = None
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return the finding as the document has it."""
+        return self._asdict() | {"fix": self.fix is not None}
+
+
+class Port(t.NamedTuple):
+    """A port of the model.
+
+    ``found`` is what the facts tell of the same port of the host, ``pf`` what they tell of it as a
+    PF, each None where it is not there. ``for_vfs`` tells whether it has a link role of the PFs
+    that the inventory offers, ``leaf`` is the port of a switch at the other end of its cable. A
+    port ``is_bmc`` is the management controller's, which the operating system does not see.
+    """
+
+    host: str
+    element: str
+    path: tuple[str | int, ...]
+    port: t.Any
+    mac: str | None
+    found: Facts | None
+    pf: Facts | None
+    for_vfs: bool
+    leaf: _xir.End | None
+    is_bmc: bool
+
+    @property
+    def max_vfs(self) -> int:
+        """The VFs that the model declares."""
+        return self.port.sriov.Pf.MaxVFs
+
+    @property
+    def offered(self) -> bool:
+        """Whether the inventory offers it for VFs."""
+        return self.for_vfs and self.max_vfs > 0
+
+    @property
+    def grave(self) -> str:
+        """The severity of what prevents VFs, which are only asked of a PF that is offered."""
+        return ERROR if self.offered else WARNING
+
+    @property
+    def is_vf(self) -> bool:
+        """Whether the model has it as a VF, which is no port of its own on the host."""
+        return self.port.sriov.WhichOneof("Data") == "Vf"
+
+    def finding(
+        self, severity: str, check: str, message: str, remedy: str, **values: t.Any
+    ) -> Finding:
+        """Return a finding about this port."""
+        return Finding(severity, check, self.host, self.element, message, remedy, **values)
+
+    def fix(self, *field: str, value: int | str) -> Fix:
+        """Return the correction of a field, which ``field`` leads to from the port."""
+        return Fix((*self.path, *field), value)
+
+
+class NIC(t.NamedTuple):
+    """A NIC of the model and its ports."""
+
+    host: str
+    element: str
+    path: tuple[str | int, ...]
+    nic: t.Any
+    ports: list[Port]
+
+
+class Host(t.NamedTuple):
+    """A host: its resource in the model, and what it told.
+
+    ``unknown`` are the ports of the host that are no ports of the resource.
+    """
+
+    resource: t.Any
+    facts: Facts
+    nics: list[NIC]
+    unknown: list[Facts]
+
+    @property
+    def name(self) -> str:
+        """Its name in the inventory."""
+        return self.resource.id
+
+    @property
+    def ports(self) -> t.Iterator[Port]:
+        """The ports of all its NICs."""
+        return (port for nic in self.nics for port in nic.ports)
+
+    def finding(
+        self, severity: str, check: str, message: str, remedy: str, **values: t.Any
+    ) -> Finding:
+        """Return a finding about the host as such."""
+        return Finding(severity, check, self.name, self.name, message, remedy, **values)
+
+
+class Facility:
+    """The model as a whole, and where each MAC address is, in the model and on the hosts."""
+
+    def __init__(
+        self,
+        facility: t.Any,
+        facts: t.Mapping[str, Facts],
+        link_roles: t.Collection[str],
+    ) -> None:
+        # Without it every MAC address would seem to be wrong.
+        _names.require_netaddr()
+        self.resources = {r.id: (index, r) for index, r in enumerate(facility.resources)}
+        self._facts = facts
+        self._link_roles = frozenset(link_roles)
+        self._cabling = _xir.Cabling(facility, self._link_roles)
+
+    def host(self, name: str) -> Host:
+        """Return a host whose facts were read."""
+        index, resource = self.resources[name]
+        facts = self._facts[name]
+        by_mac = {port["mac"]: port for port in facts["ports"] if port["mac"]}
+        by_name = {
+            port["interface"]: port
+            for port in facts["ports"]
+            if port["interface"] and port["mac"] and port["mac"] not in self.model_macs
+        }
+        pfs = {pf["address"]: pf for pf in facts["pfs"]}
+        names = collections.Counter(port.name for nic in resource.NICs for port in nic.ports)
+        nics = []
+        taken = set()
+        for ni, nic in enumerate(resource.NICs):
+            path = ("resources", index, "NICs", ni)
+            kind = _schema.ENUMS["NICKind"].get(nic.kind)
+            ports = []
+            for pi, port in enumerate(nic.ports):
+                element = f"{name} {label(port.name) or f'NIC {ni} port {pi}'}"
+                mac = _mac(port.mac)
+                found = by_mac.get(mac) if mac else None
+                if found is None and names[port.name] == 1:
+                    found = by_name.get(port.name)
+                if found:
+                    taken.add(found["address"] + (found["mac"] or ""))
+                ports.append(
+                    Port(
+                        host=name,
+                        element=element,
+                        path=(*path, "ports", pi),
+                        port=port,
+                        mac=mac,
+                        found=found,
+                        pf=pfs.get(found["address"]) if found else None,
+                        for_vfs=not self._link_roles.isdisjoint(_xir.port_roles(port)),
+                        leaf=self._cabling.far_end(_xir.End(resource, port), element),
+                        is_bmc="IPMILink" in _xir.port_roles(port) or kind == "IPMI",
+                    )
+                )
+            nics.append(NIC(name, f"{name} NIC {ni}", path, nic, ports))
+        unknown = [p for p in facts["ports"] if p["address"] + (p["mac"] or "") not in taken]
+        return Host(resource, facts, nics, unknown)
+
+    @functools.cached_property
+    def model_macs(self) -> dict[str, str]:
+        """The resources of the model by the MAC addresses of their ports."""
+        return {
+            mac: resource.id
+            for _index, resource in self.resources.values()
+            for nic in resource.NICs
+            for port in nic.ports
+            for mac in [_mac(port.mac)]
+            if mac
+        }
+
+    @functools.cached_property
+    def host_macs(self) -> dict[str, str]:
+        """What has each MAC address: a port or a VF of a host."""
+        found = {}
+        for host, facts in self._facts.items():
+            for pf in facts.get("pfs", ()):
+                for vf in pf["vfs"]:
+                    if vf.get("mac"):
+                        found[vf["mac"]] = f"VF {vf['index']} of {host} {called(pf)}"
+            for port in facts.get("ports", ()):
+                if port["mac"]:
+                    found[port["mac"]] = f"{host} {called(port)}"
+        return found
+
+    def resource_named(self, system: str) -> t.Any:
+        """Return the resource that calls itself ``system``, by its id or its name; None if none."""
+        return self._by_name.get(system.lower()) or self._by_name.get(
+            system.lower().partition(".")[0]
+        )
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, t.Any]:
+        resources = [resource for _index, resource in self.resources.values()]
+        return {r.fqdn.lower(): r for r in resources if r.fqdn} | {
+            r.id.lower(): r for r in resources
+        }
+
+
+def _mac(text: str) -> str | None:
+    """Return a MAC address as facts have it; None for a text that is none."""
+    try:
+        return _names.mac(text, "MAC") if text else None
+    except InputError:
+        return None
+
+
+def label(text: str) -> str:
+    """Return a text of the model or of a host for people: as it is, unless it could do harm."""
+    return text if text.isprintable() and len(text) <= 60 else _names.quoted(text)
+
+
+def called(port: Facts) -> str:
+    """Return what the host calls a port."""
+    return port["interface"] or port["address"]

@@ -1,0 +1,281 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From a materialization to the VFs it takes of each host. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _leafs, _names
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import (
+    InputError,
+    Problems,
+    listed,
+)
+
+_T = t.TypeVar("_T")
+
+Pf = t.Mapping[str, t.Any]
+"""An entry of the inventory's ``sriov_pfs``."""
+
+VLANS = range(1, 4095)
+MTUS = range(68, 65536)
+"""From the least of IPv4 (RFC 791) to the most that Linux takes."""
+
+
+def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str, t.Any]:
+    """Return the VFs that a materialization takes, all of it checked against the inventory.
+
+    :param materialization: the message ``Materialization``
+    :param pfs: the ``sriov_pfs`` of every host that may be touched
+    :returns: ``mzid``, and ``hosts``: for each host with a VF the list of its VFs, sorted by PF and
+        index. A VF has ``node``, ``nic``, ``link``, ``pf`` (``name`` and ``mac``), ``vf_index``,
+        ``mac``, ``vlan``, ``mtu`` in bytes or None, and ``addresses``. ``leafs``: see
+        ``_leafs.ports``
+    :raises InputError: lists everything that is wrong
+    """
+    for host, offered in pfs.items():
+        for pf in offered:
+            if missing := {"name", "mac", "max_vfs"} - set(pf):
+                raise InputError(f"pfs: a PF of host {host} lacks {', '.join(sorted(missing))}")
+    reader = _Reader(materialization, pfs)
+    result = reader.read()
+    if reader.problems:
+        raise reader.problems.refusal(f"materialization {result['mzid']}")
+    return result
+
+
+class _Reader:
+    """Reads to the end whatever is wrong; ``problems`` tells it all."""
+
+    def __init__(self, materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> None:
+        self.problems = Problems()
+        self._materialization = materialization
+        self._pfs = pfs
+        self._uplinks: list[_leafs.Uplink] = []
+        # Of each node the hosts, of each NIC the MAC addresses: two of a kind tell a contradiction.
+        self._hosts: dict[str, dict[str, None]] = collections.defaultdict(dict)
+        self._macs: dict[tuple[str, str], dict[str, None]] = collections.defaultdict(dict)
+        for vm in materialization.vms:
+            self._note(vm.vm_alloc)
+
+    def _note(self, allocation: t.Any) -> None:
+        if allocation.resource and len(self._hosts[allocation.node]) < 2:
+            self._hosts[allocation.node][allocation.resource] = None
+        for nic in allocation.NICs.alloc.values():
+            for port in nic.alloc.values():
+                macs = self._macs[allocation.node, port.name]
+                if len(macs) < 2:
+                    macs[port.mac] = None
+
+    def read(self) -> dict[str, t.Any]:
+        """Return the result of ``vfs``, with None for what is wrong."""
+        ids = [
+            self._checked(_names.MZID_PART.check, getattr(self._materialization, part), part)
+            for part in ("rid", "eid", "pid")
+        ]
+        found = [
+            (endpoint.host, self._vf(link, segment, endpoint))
+            for link, segment in self._segments()
+            for endpoint in segment.endpoints
+            if endpoint.WhichOneof("interface") == "vf"
+        ]
+        self._refuse_repeated(found)
+        self._refuse_virtio(found)
+        self.problems.extend(
+            _leafs.problems(self._uplinks, [segment for _link, segment in self._segments()])
+        )
+        hosts = collections.defaultdict(list)
+        for host, vf in sorted(found, key=_order):
+            hosts[host].append(vf)
+        return {
+            "mzid": ".".join(part or "?" for part in ids),
+            "hosts": dict(hosts),
+            "leafs": _leafs.ports(self._uplinks),
+        }
+
+    def _checked(self, check: t.Callable[..., _T], *arguments: t.Any) -> _T | None:
+        try:
+            return check(*arguments)
+        except InputError as error:
+            self.problems.append(str(error))
+            return None
+
+    def _segments(self) -> t.Iterator[tuple[str, t.Any]]:
+        for link in self._materialization.links:
+            segments = link.realization.segments
+            for number in sorted(segments):
+                yield link.realization.link.id, segments[number]
+
+    def _vf(self, link: str, segment: t.Any, endpoint: t.Any) -> dict[str, t.Any]:
+        vf = endpoint.vf
+        what = f"{_names.quoted(endpoint.node)} {_names.quoted(vf.virtif.name)}:"
+        pf = self._checked(self._pf, endpoint.host, vf.parent.pf, what)
+        if pf and vf.parent.vf_index >= pf["max_vfs"]:
+            self.problems.append(
+                f"{what} VF {vf.parent.vf_index}, but {_label(endpoint.host, pf)} has only VFs 0"
+                f" to {pf['max_vfs'] - 1}"
+            )
+        if pf and (leaf := pf.get("leaf")):
+            self._uplinks.append(
+                _leafs.Uplink(
+                    what=what,
+                    host=endpoint.host,
+                    pf=pf["name"],
+                    leaf=leaf["host"],
+                    port=leaf["port"],
+                    link=link,
+                    segment=segment,
+                    vlan=vf.vid,
+                )
+            )
+        for host in self._hosts.get(endpoint.node, ()):
+            if host != endpoint.host:
+                self.problems.append(
+                    f"{what} host {_names.quoted(endpoint.host)}, but its VM is allocated on"
+                    f" {_names.quoted(host)}"
+                )
+        if vf.vid not in VLANS:
+            self.problems.append(f"{what} VLAN {vf.vid} is outside 1 to 4094")
+        if vf.vid != segment.vid:
+            self.problems.append(
+                f"{what} VLAN {vf.vid}, but its segment of link {_names.quoted(link)} has"
+                f" {segment.vid}"
+            )
+        if endpoint.mtu and endpoint.mtu not in MTUS:
+            self.problems.append(f"{what} MTU {endpoint.mtu} is outside 68 to 65535")
+        return {
+            "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
+            "nic": self._checked(_names.NIC.check, vf.virtif.name, f"{what} NIC"),
+            "link": self._checked(_names.link, link, f"{what} link"),
+            "pf": {"name": pf["name"], "mac": pf["mac"]} if pf else None,
+            "vf_index": vf.parent.vf_index,
+            "mac": self._mac(endpoint, what),
+            "vlan": vf.vid,
+            "mtu": endpoint.mtu or None,
+            "addresses": [
+                self._checked(_names.interface_address, address, f"{what} address")
+                for address in vf.addrs
+            ],
+        }
+
+    def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
+        """Return the PF that is meant, with a MAC address, by which its host finds it."""
+        if host not in self._pfs:
+            raise InputError(f"{what} host {_names.quoted(host)} is none of the inventory's here")
+        mac = _names.mac(interface.mac, f"{what} MAC of the PF") if interface.mac else None
+        for pf in self._pfs[host]:
+            if _is_meant(pf, mac, interface.name):
+                if not (pf["mac"] or mac):
+                    raise InputError(
+                        f"{what} PF {_names.quoted(interface.name)} of {host} has no MAC address"
+                        " in the facility's model: add it there"
+                    )
+                return {**pf, "mac": pf["mac"] or mac}
+        offered = listed([f"{pf['name']} ({pf['mac']})" for pf in self._pfs[host]])
+        raise InputError(
+            f"{what} PF {_names.quoted(interface.name)} ({mac}) is none that {host} offers:"
+            f" {offered or 'it offers no PF'}"
+        )
+
+    def _mac(self, endpoint: t.Any, what: str) -> str | None:
+        """Return the MAC address of a VF's endpoint, on which all that give it must agree."""
+        vf = endpoint.vf
+        given = [
+            ("endpoint", endpoint.mac),
+            ("frontend", vf.virtif.mac),
+            ("VF", vf.parent.mac),
+            *(("allocation", mac) for mac in self._macs.get((endpoint.node, vf.virtif.name), ())),
+        ]
+        places = collections.defaultdict(list)
+        for place, value in given:
+            if value and (mac := self._checked(_names.mac, value, f"{what} MAC of the {place}")):
+                places[mac].append(place)
+        if not any(value for _place, value in given):
+            self.problems.append(f"{what} it has no MAC address")
+        if len(places) > 1:
+            told = ", ".join(f"{mac} ({' and '.join(names)})" for mac, names in places.items())
+            self.problems.append(f"{what} its MAC addresses disagree: {told}")
+        return next(iter(places)) if len(places) == 1 else None
+
+    def _refuse_repeated(self, found: list[tuple[str, dict[str, t.Any]]]) -> None:
+        users = collections.defaultdict(list)
+        for host, vf in found:
+            nic = f"{vf['node']} {vf['nic']}"
+            if vf["node"] and vf["nic"]:
+                users[f"NIC {nic}"].append(f"link {vf['link']}")
+            if vf["pf"]:
+                users[f"VF {vf['vf_index']} of {_label(host, vf['pf'])}"].append(nic)
+            if vf["mac"]:
+                users[f"MAC address {vf['mac']}"].append(nic)
+        for host, pfs in self._pfs.items():
+            for pf in pfs:
+                if f"MAC address {pf['mac']}" in users:
+                    users[f"MAC address {pf['mac']}"].append(_label(host, pf))
+        for what, names in users.items():
+            if len(names) > 1:
+                self.problems.append(f"{what} is taken {len(names)} times: {listed(names)}")
+
+    def _refuse_virtio(self, found: list[tuple[str, dict[str, t.Any]]]) -> None:
+        """Refuse VFs on a PF that carries virtio links: frames of one get lost on the other.
+
+        Source: MergeTB, mars merge request 113.
+        """
+        taken: dict[str, dict[str, Pf]] = collections.defaultdict(dict)
+        for host, vf in found:
+            if vf["pf"]:
+                taken[host][_label(host, vf["pf"])] = vf["pf"]
+        for link, segment in self._segments():
+            for host, interface in _virtio(segment):
+                for label, pf in taken.get(host, {}).items():
+                    if not interface or not (interface.name or interface.mac):
+                        self.problems.append(
+                            f"link {_names.quoted(link)} comes to {host} by virtio without naming"
+                            f" its PF, and a VF is taken of {label}"
+                        )
+                    elif interface.name == pf["name"] or _names.same_mac(interface.mac, pf["mac"]):
+                        self.problems.append(
+                            f"link {_names.quoted(link)} comes to {host} by virtio on {label}, of"
+                            " which a VF is taken; one PF cannot serve both"
+                        )
+
+
+def _virtio(segment: t.Any) -> t.Iterator[tuple[str, t.Any]]:
+    """Yield host and physical interface of what a segment carries past VFs; None if not named."""
+    named = set()
+    for point in (*segment.endpoints, *segment.waypoints):
+        match point.WhichOneof("interface"):
+            case "vlan":
+                interface = point.vlan.parent
+            case "trunk":
+                interface = point.trunk.port
+            case "access":
+                interface = point.access.port
+            case _:
+                continue
+        named.add(point.host)
+        yield point.host, interface
+    for waypoint in segment.waypoints:
+        # A tap names no interface; the others of its host do.
+        if waypoint.WhichOneof("interface") == "tap" and waypoint.host not in named:
+            yield waypoint.host, None
+
+
+def _is_meant(pf: Pf, mac: str | None, name: str) -> bool:
+    """Return whether a PF has this MAC address, or this name where one side has no MAC address."""
+    if pf["mac"] and mac:
+        return pf["mac"] == mac
+    return name != "" and pf["name"] == name
+
+
+def _label(host: str, pf: Pf) -> str:
+    return f"PF {pf['name'] or pf['mac']} on {host}"
+
+
+def _order(found: tuple[str, dict[str, t.Any]]) -> tuple[str, str, str, int]:
+    host, vf = found
+    pf = vf["pf"] or {}
+    return host, pf.get("name") or "", pf.get("mac") or "", vf["vf_index"]

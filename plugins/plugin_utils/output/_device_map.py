@@ -1,0 +1,140 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The device map: which VF a guest's NIC is, and how QEMU and libvirt are given it. PRIVATE.
+
+docs/device_map.md describes the document.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import typing as t
+from xml.etree import ElementTree
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+
+VERSION = 1
+"""Of the document; a change that breaks its readers raises it."""
+
+VLAN_MODES = ("vst", "trunk")
+"""Who tags the frames: the NIC, or the guest."""
+
+Device = t.Mapping[str, t.Any]
+
+_PCI_ADDRESS = re.compile(
+    r"(?P<domain>[0-9a-f]{4,8}):(?P<bus>[0-9a-f]{2}):(?P<slot>[01][0-9a-f])\.(?P<function>[0-7])"
+)
+
+
+def device_map(entries: t.Iterable[Device], mzid: str) -> dict[str, t.Any]:
+    """Return the device map of a materialization.
+
+    :param entries: for each guest NIC ``node``, ``nic``, ``host``, ``pci_address``, ``pf``,
+        ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver`` and ``numa_node``; the
+        last three may be None, other keys are left out
+    :param mzid: id of the materialization
+    :raises InputError: an entry lacks a value or has a wrong one, or two entries have one VF or NIC
+    """
+    _names.mzid_parts(mzid)
+    devices = sorted(map(_device, entries), key=lambda device: (device["node"], device["nic"]))
+    for keys in (("host", "pci_address"), ("node", "nic")):
+        seen = collections.Counter(tuple(device[key] for key in keys) for device in devices)
+        for values, count in seen.items():
+            if count > 1:
+                raise InputError(f"{count} devices have {' and '.join(keys)} {' '.join(values)}")
+    return {"version": VERSION, "mzid": mzid, "devices": devices}
+
+
+def _device(entry: Device) -> dict[str, t.Any]:
+    node, nic = _string(entry, "node"), _string(entry, "nic")
+    what = f"device {_names.quoted(node)} {_names.quoted(nic)}:"
+    device = {
+        "node": _names.NODE.check(node, f"{what} node"),
+        "nic": _names.NIC.check(nic, f"{what} nic"),
+        "host": _names.HOST.check(_string(entry, "host"), f"{what} host"),
+        "pci_address": _pci_address(entry).group(),
+        "pf": _names.text(_string(entry, "pf"), f"{what} pf"),
+        "vf_index": _integer(entry, "vf_index", range(65536), what),
+        "mac": _names.mac(_string(entry, "mac"), f"{what} mac"),
+        "vlan": _integer(entry, "vlan", range(1, 4095), what),
+        "vlan_mode": _vlan_mode(entry, what),
+        "mtu": _integer(entry, "mtu", range(68, 65536), what, none=True),
+        "driver": _names.text(entry.get("driver") or "", f"{what} driver") or None,
+        "numa_node": _integer(entry, "numa_node", range(65536), what, none=True),
+    }
+    return device | {"qemu_args": qemu_args([device]), "libvirt_xml": libvirt_xml(device)}
+
+
+def _vlan_mode(entry: Device, what: str) -> str:
+    value = _string(entry, "vlan_mode")
+    if value not in VLAN_MODES:
+        raise InputError(f"{what} vlan_mode {_names.quoted(value)} must be vst or trunk")
+    return value
+
+
+def _string(device: Device, key: str) -> str:
+    value = device.get(key)
+    if not isinstance(value, str):
+        raise InputError(f"device {dict(device)}: {key} must be a string")
+    return value
+
+
+def _integer(entry: Device, key: str, valid: range, what: str, *, none: bool = False) -> int | None:
+    value = entry.get(key)
+    if value is None and none:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value not in valid:
+        raise InputError(f"{what} {key} {value!r} must be {valid[0]} to {valid[-1]}")
+    return value
+
+
+def _pci_address(device: Device) -> re.Match[str]:
+    value = _string(device, "pci_address")
+    match = _PCI_ADDRESS.fullmatch(value.lower())
+    if match is None:
+        raise InputError(f"pci_address {_names.quoted(value)} is none, such as 0000:01:10.0")
+    return match
+
+
+def qemu_args(devices: t.Iterable[Device]) -> list[str]:
+    """Return the arguments that give QEMU the devices of one guest; ``nic`` becomes the id.
+
+    :raises InputError: the devices are not of one node, or a name or PCI address is unusable
+    """
+    devices = list(devices)
+    nodes = {_string(device, "node") for device in devices}
+    if len(nodes) > 1:
+        raise InputError(f"devices of the nodes {', '.join(sorted(nodes))}: select those of one")
+    arguments = []
+    for device in devices:
+        nic = _names.NIC.check(_string(device, "nic"), "nic")
+        address = _pci_address(device)
+        # QEMU's host= takes domains of 16 bits.
+        if len(address["domain"]) == 4:
+            where = f"host={address.group()}"
+        else:
+            where = f"sysfsdev=/sys/bus/pci/devices/{address.group()}"
+        arguments += ["-device", f"vfio-pci,{where},id={nic}"]
+    return arguments
+
+
+def libvirt_xml(device: Device) -> str:
+    """Return the ``<hostdev>`` element that gives a libvirt domain the device.
+
+    libvirt does not manage it: the VF has its driver already, and keeps it.
+
+    :raises InputError: the name or the PCI address is unusable
+    """
+    nic = _names.NIC.check(_string(device, "nic"), "nic")
+    numbers = _pci_address(device).groupdict()
+    hostdev = ElementTree.Element("hostdev", mode="subsystem", type="pci", managed="no")
+    ElementTree.SubElement(hostdev, "driver", name="vfio")
+    source = ElementTree.SubElement(hostdev, "source")
+    ElementTree.SubElement(source, "address", {key: f"0x{n}" for key, n in numbers.items()})
+    # libvirt keeps a user's alias only if it begins with ua-.
+    ElementTree.SubElement(hostdev, "alias", name=f"ua-{nic}")
+    return ElementTree.tostring(hostdev, encoding="unicode")

@@ -1,0 +1,220 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The result document: how a run for a materialization ended, on the whole and per host. PRIVATE.
+
+docs/result.md describes the document.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _device_map, _files
+
+VERSION = 1
+"""Of the document; a change that breaks its readers raises it."""
+
+ACTIONS = {
+    f"mergetb.sriov.{action}": action for action in ("materialize", "dematerialize", "release")
+}
+"""What is done, by the role that does it."""
+
+EXIT_CODES = {"ok": 0, "failed": 2, "unreachable": 4, "refused": 10}
+"""By outcome. The first three are ansible-playbook's own, which uses no 10.
+
+A run that was refused because a host was not reached has the code of that, see ``exit_code``.
+"""
+
+MODULE = "mergetb.sriov.materialization"
+FACT = "_sriov_materialization"
+"""The fact in which the role materialize keeps what the lookup has found."""
+
+
+class Run(t.NamedTuple):
+    """What is known of a run without its tasks; the times are UTC in ISO 8601.
+
+    ``mzid`` is the id that the run was called with, None where it was not called with one.
+    """
+
+    action: str
+    hosts: t.Sequence[str]
+    mzid: str | None
+    check_mode: bool
+    started: str
+    ended: str
+
+
+class Event(t.NamedTuple):
+    """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
+
+    ``host`` is None for a task that runs once for all hosts. ``state`` is the option of the module
+    materialization, None for other tasks; ``check_mode`` is the task's.
+    """
+
+    host: str | None
+    status: str
+    state: str | None
+    check_mode: bool
+    result: t.Mapping[str, t.Any]
+
+    @property
+    def plans(self) -> bool:
+        """Whether the task tells what is going to be changed, or what it has changed."""
+        return self.state is not None and self.state != "withdrawn"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the task may have changed VFs of the host."""
+        return self.state in ("present", "absent") and not self.check_mode
+
+
+def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
+    """Return the result document of a run, of which ``events`` are in the order of time."""
+    judged = list(_judged(events))
+    hosts = {
+        name: _host([item for item in judged if item[0].host == name], check_mode=run.check_mode)
+        for name in sorted(run.hosts)
+    }
+    outcomes = {outcome for _event, outcome in judged}
+    # A host that is not reached keeps all others from being changed, as one that refuses does.
+    if "unreachable" in outcomes and not any(event.writes for event in events):
+        outcomes.add("refused")
+        outcomes.discard("unreachable")
+    messages = [
+        _message(event) for event, outcome in judged if event.host is None and outcome != "ok"
+    ]
+    if not hosts:
+        outcomes.add("refused")
+        messages.append("the inventory has no host that the play is for")
+    found = _found(events)
+    mzid = found.get("mzid") or run.mzid or None
+    given = _given(events, [name for name, host in hosts.items() if host["outcome"] == "ok"])
+    return {
+        "version": VERSION,
+        "mzid": mzid,
+        "action": run.action,
+        "outcome": next(
+            (it for it in ("failed", "unreachable", "refused") if it in outcomes), "ok"
+        ),
+        "message": "\n".join(messages) or None,
+        "check_mode": run.check_mode,
+        "started": run.started,
+        "ended": run.ended,
+        "hosts": hosts,
+        "devices": _devices(given, mzid),
+        "leafs": [leaf | {"guest_tagged": _guest_tagged(leaf, given)} for leaf in found["leafs"]],
+    }
+
+
+def exit_code(document: t.Mapping[str, t.Any]) -> int:
+    """Return the exit code of a run: of its outcome, or 4 where it refused for want of a host."""
+    outcomes = {host["outcome"] for host in document["hosts"].values()}
+    refused = document["outcome"] == "refused"
+    return EXIT_CODES[
+        "unreachable" if refused and "unreachable" in outcomes else document["outcome"]
+    ]
+
+
+def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:
+    """Yield each event with its outcome: a failure is a refusal as long as no task has written."""
+    began = False
+    for event in events:
+        began = began or event.writes
+        if event.status == "failed" and not began:
+            yield event, "refused"
+        else:
+            yield event, event.status
+
+
+def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[str, t.Any]:
+    """Return what the document says of a host.
+
+    Whether a task that writes and did not end well has changed something, nobody knows.
+    """
+    host = {"outcome": "untouched", "changed": False, "message": None, "changes": []}
+    planned: list[dict[str, t.Any]] = []
+    for event, outcome in judged:
+        if outcome != "ok":
+            host |= {"outcome": outcome, "message": _message(event)}
+            if event.writes:
+                host |= {"changed": None, "changes": planned}
+        elif event.plans:
+            planned = _changes(event.result.get("diff") or {"before": {}, "after": {}})
+            if event.writes or check_mode:
+                host |= {"outcome": "ok", "changed": event.result["changed"], "changes": planned}
+    return host
+
+
+def _message(event: Event) -> str:
+    # With no_log, Ansible says nothing but that it keeps silent.
+    return str(event.result.get("msg", event.result.get("censored", "")))
+
+
+def _changes(diff: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    before, after = diff["before"], diff["after"]
+    return [
+        {"what": what, "before": before.get(what), "after": after.get(what)}
+        for what in {**before, **after}
+    ]
+
+
+def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
+    """Return the ``mzid`` that the tasks were about, and the ``leafs`` of the lookup."""
+    found: dict[str, t.Any] = {"leafs": []}
+    for event in events:
+        if event.state and "invocation" in event.result:
+            found["mzid"] = event.result["invocation"]["module_args"].get("mzid")
+        found |= event.result.get("ansible_facts", {}).get(FACT, {})
+    return found
+
+
+def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """Return what the module tells of the guest NICs of ``hosts``."""
+    devices = {
+        event.host: event.result.get("devices", [])
+        for event in events
+        if event.plans and event.status == "ok" and event.host in hosts
+    }
+    return [{**device, "host": host} for host in devices for device in devices[host]]
+
+
+def _devices(given: list[dict[str, t.Any]], mzid: str | None) -> list[dict[str, t.Any]]:
+    try:
+        return _device_map.device_map(given, mzid or "")["devices"] if given else []
+    except InputError:
+        # The role makes the same map in a task, whose failure is among the events.
+        return []
+
+
+def _guest_tagged(leaf: t.Mapping[str, t.Any], given: list[dict[str, t.Any]]) -> list[int]:
+    """Return the VLANs of a leaf's port whose tags guests set themselves, not the NIC."""
+    return sorted(
+        {
+            device["vlan"]
+            for device in given
+            if (device["host"], device["pf"]) == (leaf["host"], leaf["pf"])
+            and device.get("vlan_mode") == "trunk"
+        }
+    )
+
+
+def clear(path: str) -> None:
+    """Remove the document of an earlier run.
+
+    :raises InputError: it cannot be removed, or none could be written
+    """
+    path = _files.absolute(path)
+    _files.require_writable(path)
+    _files.remove(path)
+
+
+def save(path: str, result: t.Mapping[str, t.Any]) -> None:
+    """Write a document; a reader sees all of it or nothing.
+
+    :raises InputError: it cannot be written
+    """
+    _files.write(_files.absolute(path), f"{json.dumps(result, indent=2)}\n".encode())

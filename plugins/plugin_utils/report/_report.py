@@ -1,0 +1,543 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report: what the hosts of a facility have of SR-IOV and who uses it, as one page. PRIVATE.
+
+What hosts and models tell is joined here, in plain values; ``report/`` holds the page that shows
+them. docs/report.md describes the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import dataclasses
+import hashlib
+import json
+import re
+import typing as t
+from pathlib import Path
+
+import jinja2
+import markupsafe
+
+STATES = ("free", "driver", "held", "foreign", "error")
+"""Of a VF: nobody's without and with a driver; the ledger's; used by somebody who is not in the
+ledger; and not what the ledger says."""
+
+SEVERITIES = ("error", "warning", "info")
+
+TEXT_LIMIT = 2000
+"""Characters of a text that are shown; hosts can send any number of them."""
+
+Facts = t.Mapping[str, t.Any]
+"""What ``sriov_info`` tells of a host, or why it told nothing, as Ansible's result of the task or
+in ``error``."""
+
+_PARTICULAR = re.compile(r"[^\s(),;]*\d[^\s(),;]*")
+_PARTS = Path(__file__).parent
+
+
+class Vf(t.NamedTuple):
+    """A VF as the page shows it; an empty text is what there is none of.
+
+    ``mzid`` and ``nic`` are the materialization and the guest's NIC that the ledger gives it to.
+    ``vlan`` is 0 for none and None where it is not known. ``note`` tells who uses it, or how it
+    differs from what the ledger says.
+    """
+
+    vf: int
+    state: str
+    mzid: str
+    nic: str
+    vlan: int | None
+    mac: str
+    address: str
+    driver: str
+    note: str
+
+
+class Pf(t.NamedTuple):
+    """A PF of a host, of its model, or of its ledger.
+
+    ``declared`` is the number of VFs in the model, None for a PF that the model does not offer.
+    ``note`` tells what is wrong with it.
+    """
+
+    name: str
+    mac: str
+    leaf: str
+    port: str
+    declared: int | None
+    note: str
+    vfs: list[Vf]
+
+
+class Host(t.NamedTuple):
+    """A host; ``error`` tells why it gave no answer, and is empty where it did."""
+
+    name: str
+    error: str
+    pfs: list[Pf]
+
+
+class Place(t.NamedTuple):
+    """What a remark is about, and the query that shows it in the table."""
+
+    text: str
+    query: str
+
+
+@dataclasses.dataclass
+class Remark:
+    """What is wrong, how to mend it, and the places where it is so."""
+
+    text: str
+    remedy: str = ""
+    places: list[Place] = dataclasses.field(default_factory=list)
+
+
+class Topic(t.NamedTuple):
+    """Remarks of one kind, with the number of their places."""
+
+    severity: str
+    title: str
+    count: int
+    remarks: list[Remark]
+
+
+@dataclasses.dataclass
+class Totals:
+    """Sums over the VFs of a facility, leaf, host or materialization."""
+
+    name: str
+    hosts: set[str] = dataclasses.field(default_factory=set)
+    pfs: int = 0
+    declared: int = 0
+    states: t.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    vlans: set[int] = dataclasses.field(default_factory=set)
+    error: str = ""
+
+    @property
+    def vfs(self) -> int:
+        return self.states.total()
+
+    def add(self, host: str, pf: Pf) -> None:
+        self.hosts.add(host)
+        self.pfs += 1
+        self.declared += pf.declared or 0
+        self.states.update(vf.state for vf in pf.vfs)
+
+
+class Report(t.NamedTuple):
+    """The hosts of a facility, and how what they tell differs from its model."""
+
+    facility: str
+    model: str
+    made: str
+    hosts: list[Host]
+    findings: t.Sequence[t.Mapping[str, t.Any]]
+
+
+def report(
+    facts: t.Mapping[str, Facts],
+    pfs: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]],
+    findings: t.Sequence[t.Mapping[str, t.Any]],
+    *,
+    facility: str,
+    model: str,
+    made: str,
+) -> Report:
+    """Join what hosts, models and ledgers tell.
+
+    :param facts: by host
+    :param pfs: ``sriov_pfs`` of the inventory, by host
+    :param findings: of the audit
+    :param facility: name of the facility
+    :param model: the file of its model
+    :param made: the time at which the hosts were asked
+    """
+    hosts = [_host(name, facts[name], pfs.get(name) or ()) for name in sorted(facts, key=_natural)]
+    # What the audit finds of a host without answer is that it gave none.
+    silent = {host.name for host in hosts if host.error}
+    findings = [finding for finding in findings if finding["host"] not in silent]
+    return Report(facility, model, made, hosts, findings)
+
+
+def _is_reserved(entry: t.Mapping[str, t.Any]) -> bool:
+    return entry["state"] == "reserved"
+
+
+def _natural(text: str) -> list[tuple[str, int]]:
+    """Return a key that sorts x2 before x10."""
+    return [(word, int(n or 0)) for word, n in re.findall(r"(\D*)(\d{0,18})", text.lower())]
+
+
+def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> Host:
+    error = _error(facts)
+    if error:
+        return Host(name, error, [_pf(None, pf, []) for pf in declared])
+    claims: dict[str, list[_Claim]] = collections.defaultdict(list)
+    for mzid, entries in facts["materializations"].items():
+        held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
+        for entry in entries:
+            # A VF that is held and reserved, to be changed, is one VF.
+            if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
+                claims[entry["pf_mac"]].append(_Claim(mzid, entry))
+    pfs = []
+    found = list(facts["pfs"])
+    for pf in declared:
+        match = next((other for other in found if _is(other, pf)), None)
+        if match:
+            found.remove(match)
+        pfs.append(_pf(match, pf, claims.pop((match or pf).get("mac"), [])))
+    for pf in found:
+        if pf["vfs"] or pf["mac"] in claims:
+            pfs.append(_pf(pf, None, claims.pop(pf["mac"], [])))
+    pfs += [_pf(None, None, gone) for gone in claims.values()]
+    return Host(name, "", pfs)
+
+
+def _error(facts: Facts) -> str:
+    if facts.get("error"):
+        return facts["error"]
+    if facts.get("unreachable") or facts.get("failed"):
+        return facts.get("msg") or "it gave no answer, and no reason"
+    return ""
+
+
+def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
+    """Return whether the model means this PF: by MAC, by name only where it gives no MAC."""
+    if declared.get("mac"):
+        return found["mac"] == declared["mac"]
+    return found["interface"] == declared["name"]
+
+
+class _Claim(t.NamedTuple):
+    """An entry of the ledger, and the materialization that has it."""
+
+    mzid: str
+    entry: t.Mapping[str, t.Any]
+
+
+def _pf(
+    found: t.Mapping[str, t.Any] | None,
+    declared: t.Mapping[str, t.Any] | None,
+    claims: t.Sequence[_Claim],
+) -> Pf:
+    by_index: dict[int, list[_Claim]] = collections.defaultdict(list)
+    for claim in claims:
+        by_index[claim.entry["vf"]].append(claim)
+    vfs: list[Vf] = []
+    for vf in found["vfs"] if found else ():
+        vfs += _vfs(vf["index"], vf, by_index.pop(vf["index"], []))
+    for index in sorted(by_index):
+        vfs += _vfs(index, None, by_index[index])
+    has, known = found or {}, declared or {}
+    entry = claims[0].entry if claims else {}
+    leaf = known.get("leaf") or {}
+    return Pf(
+        name=known.get("name")
+        or has.get("interface")
+        or has.get("address")
+        or entry.get("pf_name", ""),
+        mac=has.get("mac") or known.get("mac") or entry.get("pf_mac", ""),
+        leaf=leaf.get("host") or "",
+        port=leaf.get("port") or "",
+        declared=known.get("max_vfs") or 0 if declared else None,
+        note=_pf_note(found, declared),
+        vfs=vfs,
+    )
+
+
+def _pf_note(found: t.Mapping[str, t.Any] | None, declared: t.Mapping[str, t.Any] | None) -> str:
+    if found is None:
+        return "the host does not have it"
+    if found["problem"]:
+        return found["problem"]
+    return "" if declared else "the model does not offer it"
+
+
+def _vfs(
+    index: int, vf: t.Mapping[str, t.Any] | None, claims: t.Sequence[_Claim]
+) -> t.Iterator[Vf]:
+    """Yield the VF once, or once for each claim, so that sums are those of the ledger."""
+    has = vf or {}
+    users = "; ".join(has.get("users") or ())
+    shared = {
+        "vf": index,
+        "address": has.get("address") or "",
+        "driver": has.get("driver") or "",
+    }
+    if not claims:
+        state = "foreign" if users else "driver" if has["driver"] else "free"
+        yield Vf(
+            state=state,
+            mzid="",
+            nic="",
+            vlan=has.get("vlan"),
+            mac=has.get("mac") or "",
+            note=users,
+            **shared,
+        )
+    for mzid, entry in claims:
+        others = [f"{claim.mzid} holds it too" for claim in claims if claim.entry is not entry]
+        problems = [*_differences(vf, entry), *others]
+        yield Vf(
+            state="error" if problems else "held",
+            mzid=mzid,
+            nic=f"{entry['node']}.{entry['nic']}",
+            vlan=entry["vlan"],
+            mac=entry["values"].get("mac") or has.get("mac") or "",
+            note="; ".join(problems) or _reservation(entry) or users,
+            **shared,
+        )
+
+
+def _reservation(entry: t.Mapping[str, t.Any]) -> str:
+    return f"reserved by run {' and '.join(entry['runs'])}" if _is_reserved(entry) else ""
+
+
+def _differences(vf: t.Mapping[str, t.Any] | None, entry: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield how a VF differs from what the ledger says."""
+    if vf is None:
+        yield "the ledger has it, the host does not"
+        return
+    if _is_reserved(entry):
+        return
+    if entry["state"] != "ready":
+        yield f"the ledger says {entry['state']}: a run began and did not end, run it again"
+        return
+    recorded = {"PCI address": entry["address"], "driver": entry["driver"]}
+    actual = {"PCI address": vf["address"], "driver": vf["driver"]}
+    if entry["values"] and "vlan" not in vf:
+        yield "its attributes cannot be read"
+    else:
+        recorded |= entry["values"]
+        actual |= vf
+    for name, value in recorded.items():
+        if actual.get(name) != value:
+            shown, must = (json.dumps(v).strip('"') for v in (actual.get(name), value))
+            yield f"{name} is {shown}, the ledger says {must}"
+
+
+def of_facility(made: Report) -> Totals:
+    """Return the sums over all hosts."""
+    totals = Totals(made.facility)
+    for host in made.hosts:
+        totals.hosts.add(host.name)
+        for pf in host.pfs:
+            totals.add(host.name, pf)
+    return totals
+
+
+def by_host(made: Report) -> list[Totals]:
+    """Return the sums over each host."""
+    result = []
+    for host in made.hosts:
+        totals = Totals(host.name, hosts={host.name}, error=host.error)
+        for pf in host.pfs:
+            totals.add(host.name, pf)
+        result.append(totals)
+    return result
+
+
+def by_leaf(made: Report) -> list[Totals]:
+    """Return the sums over the PFs that each leaf has; its name is empty where none is known."""
+    result: dict[str, Totals] = {}
+    for host in made.hosts:
+        for pf in host.pfs:
+            result.setdefault(pf.leaf, Totals(pf.leaf)).add(host.name, pf)
+    return [result[name] for name in sorted(result, key=lambda name: (not name, _natural(name)))]
+
+
+def by_materialization(made: Report) -> list[Totals]:
+    """Return the sums over the VFs of each materialization, which are those of the ledgers."""
+    result: dict[str, Totals] = {}
+    for host in made.hosts:
+        for pf in host.pfs:
+            for vf in pf.vfs:
+                if vf.mzid:
+                    totals = result.setdefault(vf.mzid, Totals(vf.mzid))
+                    totals.hosts.add(host.name)
+                    totals.states[vf.state] += 1
+                    totals.vlans.add(vf.vlan or 0)
+    return [result[name] for name in sorted(result, key=_natural)]
+
+
+def topics(made: Report) -> list[Topic]:
+    """Return what needs somebody, the worst first."""
+    silent, wrong, foreign, odd = _Remarks(), _Remarks(), _Remarks(), _Remarks()
+    for host in made.hosts:
+        if host.error:
+            silent.add_like(Place(host.name, query(host=host.name)), host.error)
+        for pf in host.pfs:
+            on = f"{host.name} {pf.name}"
+            where = query(host=host.name, pf=pf.name)
+            if pf.note and pf.vfs:
+                odd.add_like(Place(on, where), pf.note)
+            for vf in pf.vfs:
+                place = Place(f"{on} VF {vf.vf}", f"{where} {query(vf=vf.vf)}")
+                if vf.state == "error":
+                    wrong.add_like(place, vf.note)
+                elif vf.state == "foreign":
+                    foreign.add_like(place, vf.note)
+    audited: dict[tuple[str, str], _Remarks] = collections.defaultdict(_Remarks)
+    for finding in made.findings:
+        where = query(host=finding["host"]) if finding["host"] else ""
+        audited[finding["severity"], finding["check"]].add(
+            Place(finding["element"], where), finding["message"], finding["remedy"]
+        )
+    found = [
+        silent.topic("error", "Hosts without answer"),
+        wrong.topic("error", "VFs that are not what the ledger says"),
+        foreign.topic("warning", "VFs that somebody uses who is not in the ledger"),
+        odd.topic("warning", "PFs with VFs that are not as they should be"),
+        *(
+            remarks.topic(severity, f"Differs from the model: {check}")
+            for (severity, check), remarks in audited.items()
+        ),
+    ]
+    return sorted(
+        (topic for topic in found if topic.count),
+        key=lambda topic: SEVERITIES.index(topic.severity),
+    )
+
+
+class _Remarks:
+    """Collects remarks; the places of those that say the same go together."""
+
+    def __init__(self) -> None:
+        self._remarks: dict[tuple[str, str], Remark] = {}
+
+    def add(self, place: Place, text: str, remedy: str = "") -> None:
+        self._remarks.setdefault((text, remedy), Remark(text, remedy)).places.append(place)
+
+    def add_like(self, place: Place, text: str) -> None:
+        """Add a remark that says the same as others if only numbers and names with numbers differ.
+
+        The table has the whole text for each place.
+        """
+        remark = self._remarks.setdefault((_PARTICULAR.sub("…", text), ""), Remark(text))
+        if remark.text != text:
+            remark.text = _PARTICULAR.sub("…", text)
+        remark.places.append(place)
+
+    def topic(self, severity: str, title: str) -> Topic:
+        remarks = sorted(self._remarks.values(), key=lambda remark: -len(remark.places))
+        return Topic(severity, title, sum(len(remark.places) for remark in remarks), remarks)
+
+
+def query(**words: t.Any) -> str:
+    """Return what finds this in the table: ``column:value``, quoted where it has to be."""
+    return " ".join(f"{name}:{_quoted(visible(value))}" for name, value in words.items())
+
+
+def _quoted(text: str) -> str:
+    if not re.search(r'[\s"]', text):
+        return text
+    return '"' + re.sub(r'[\\"]', r"\\\g<0>", text) + '"'
+
+
+def summary(made: Report) -> list[str]:
+    """Return the totals in a few lines."""
+    totals = of_facility(made)
+    silent = [host.name for host in made.hosts if host.error]
+    counts = collections.Counter(finding["severity"] for finding in made.findings)
+    held_by = len(by_materialization(made))
+    return [
+        f"hosts: {len(made.hosts) - len(silent)} of {len(made.hosts)} answered"
+        + (f", not {', '.join(silent[:10])}{' ...' if len(silent) > 10 else ''}" if silent else ""),
+        f"VFs: {totals.vfs} of {totals.declared} in the model",
+        "of these " + ", ".join(f"{totals.states[state]} {state}" for state in STATES),
+        f"materializations: {held_by}",
+        "differs from the model: "
+        + ", ".join(f"{counts[severity]} {severity}" for severity in SEVERITIES),
+    ]
+
+
+def visible(value: t.Any) -> str:
+    """Return a value as text that shows all that is in it, and no more of it than the page can.
+
+    Characters that have no glyph, such as those that turn the direction of what follows, become
+    escapes.
+    """
+    text = "" if value is None else str(value)
+    if len(text) > TEXT_LIMIT:
+        text = f"{text[:TEXT_LIMIT]}... ({len(text)} characters)"
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+class _Interned:
+    """A list of different values, and the place of each."""
+
+    def __init__(self) -> None:
+        self.values: list[t.Any] = []
+        self._places: dict[t.Any, int] = {}
+
+    def place(self, value: t.Any) -> int:
+        if value not in self._places:
+            self._places[value] = len(self.values)
+            self.values.append(value)
+        return self._places[value]
+
+
+def data(made: Report) -> dict[str, t.Any]:
+    """Return what the page's script reads: what repeats is there once.
+
+    ``strings`` are all texts, and ``lists`` lists of places in ``strings``. ``pfs`` has a list for
+    each column, with an element for each PF: a place in ``strings`` for the PF's own columns, and
+    for those of its VFs a place in ``lists``.
+    """
+    strings, lists = _Interned(), _Interned()
+    own = ("host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")
+    columns: dict[str, list[int]] = {name: [] for name in (*own, *Vf._fields)}
+    for host in made.hosts:
+        for pf in host.pfs:
+            values = (host.name, host.error, *pf[:6])
+            for name, value in zip(own, values, strict=True):
+                columns[name].append(strings.place(visible(value)))
+            for number, name in enumerate(Vf._fields):
+                texts = (strings.place(visible(vf[number])) for vf in pf.vfs)
+                columns[name].append(lists.place(tuple(texts)))
+    return {"strings": strings.values, "lists": lists.values, "pfs": columns}
+
+
+def html(made: Report) -> str:
+    """Return the page: one file that needs no other."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS),
+        autoescape=True,
+        finalize=lambda value: value if hasattr(value, "__html__") else visible(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    style, script = ((_PARTS / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    text = json.dumps(data(made), separators=(",", ":"), ensure_ascii=False)
+    return environment.get_template("page.html").render(
+        report=made,
+        states=STATES,
+        facility=of_facility(made),
+        leafs=by_leaf(made),
+        hosts=by_host(made),
+        materializations=by_materialization(made),
+        topics=topics(made),
+        query=query,
+        style=markupsafe.Markup(style),
+        style_hash=_hash(style),
+        script=markupsafe.Markup(script),
+        script_hash=_hash(script),
+        data=markupsafe.Markup(text.replace("<", "\\u003c")),
+    )
+
+
+def _hash(text: str) -> str:
+    """Return how a content security policy names an inline text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

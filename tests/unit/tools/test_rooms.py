@@ -1,0 +1,38 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/design.md says of each file of both libraries what it answers, in the room where it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+
+
+def rooms_of_document(half: str) -> set[str]:
+    """`ROOM/FILE` for each file in the table of `plugins/HALF/`."""
+    text = (PROJECT / "docs/design.md").read_text()
+    table = text.partition(f"| `plugins/{half}/` | file |")[2].partition("\n\n")[0]
+    files, room = set(), ""
+    for line in table.splitlines()[2:]:
+        _start, first, names, *_rest = line.split("|")
+        room = first.strip(" `") or room
+        files.update(room + name for name in re.findall(r"`([\w.*]+)`", names))
+    return files
+
+
+@pytest.mark.parametrize("half", ["module_utils", "plugin_utils"])
+def test_the_table_of_rooms_is_the_tree(half: str) -> None:
+    root = PROJECT / "plugins" / half
+    tree = {
+        f"{path.parent.name}/{path.stem if path.suffix == '.py' else 'page.*'}"
+        for path in root.glob("*/*.*")
+        if path.name != "__init__.py"
+    }
+
+    assert rooms_of_document(half) == tree
+    assert [path.name for path in root.glob("*.py")] == []
