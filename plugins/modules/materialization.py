@@ -52,6 +52,8 @@ options:
       - Name of the run that reserves, unique among all runs of all controllers.
       - Runs of one materialization share a reservation where they want the same. So the next run
         finishes what a run that was killed has reserved.
+      - Of runs of two materializations that want the same VFs, the one whose name sorts first waits
+        up to a minute for the other to take its reservation back. So begin the name with the time.
     type: str
   driver:
     description: The driver that the VFs get.

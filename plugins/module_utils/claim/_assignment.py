@@ -38,6 +38,10 @@ if t.TYPE_CHECKING:
 _SETTLE_SECONDS = 30
 _SETTLE_EVERY = 0.1
 
+# From one task to the next, Ansible takes some seconds, and more on hosts that are busy.
+_YOUNGER_SECONDS = 60
+_YOUNGER_EVERY = 0.2
+
 # A VF with this takes which it likes.
 _NO_MAC = "00:00:00:00:00:00"
 
@@ -157,9 +161,16 @@ def reserve(
 ) -> dict[str, t.Any]:
     """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
 
-    Raises `SriovError` with all that stands against the claims. Returns what `run` is going to, and
-    as *reserved* what is reserved now.
+    Waits for younger runs to take their reservations back, `only_younger_reserve`. Raises
+    `SriovError` with all that stands against the claims. Returns what `run` is going to, and as
+    *reserved* what is reserved now.
     """
+
+    def free() -> bool:
+        return not only_younger_reserve(_ledger.read(host), mzid, claims, run)
+
+    if not check_mode and not free():
+        host.wait_for(free, seconds=_YOUNGER_SECONDS, every=_YOUNGER_EVERY)
     with _ledger.exclusive(host, check_mode=check_mode):
         planned, found = _planned(host, mzid, claims, policy)
         refuse(host, planned, found, mzid, force=force)
@@ -168,6 +179,24 @@ def reserve(
             _ledger.write(host, ledger)
     reserved = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
     return {**_result(planned, found, claims, mzid), "reserved": reserved, "warnings": []}
+
+
+def only_younger_reserve(ledger: Ledger, mzid: str, claims: t.Iterable[Claim], run: str) -> bool:
+    """Whether VFs of *claims* are reserved by younger runs for others than *mzid*, and none held.
+
+    Of two experiments that meet on two hosts in opposite order, each would be refused where the
+    other was first. So the older run waits, and the younger one is refused at once and gives way
+    (wait-die: Rosenkrantz, Stearns and Lewis, 1978). The age is told by the name, which begins with
+    the time; whatever the clocks say, no two runs wait for each other.
+    """
+    wanted = {(item.pf_mac, item.vf) for item in claims}
+    others = [
+        entry
+        for other, entries in ledger.items()
+        for entry in entries
+        if other != mzid and entry.key in wanted
+    ]
+    return bool(others) and all(not entry.held and min(entry.runs) > run for entry in others)
 
 
 def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> dict[str, t.Any]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import os
 import threading
@@ -498,6 +499,42 @@ def test_a_change_of_a_held_vf_is_reserved_beside_it(machine: Machine) -> None:
             reserve(machine, CLAIM._replace(vf=1, vlan=vlan), mzid="two", run=OTHER_RUN)
     _assignment.withdraw(machine, MZID, run=RUN)
     assert _ledger.read(machine) == {MZID: [held]}
+
+
+def test_of_two_experiments_that_meet_in_opposite_order_the_older_is_given(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was the first on one of two hosts; on this one, the younger was."""
+    reserve(machine, CLAIM, mzid="two", run=OTHER_RUN)
+    waits = threading.Event()
+    wait_for = machine.wait_for
+
+    def noticed(condition: t.Callable[[], object], **options: t.Any) -> bool:
+        waits.set()
+        return wait_for(condition, **options)
+
+    monkeypatch.setattr(machine, "wait_for", noticed)
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        older = executor.submit(reserve, machine, CLAIM)
+        assert waits.wait(30)
+        _assignment.withdraw(machine, "two", run=OTHER_RUN)
+        assert older.result(30)["changed"]
+    assert list(_ledger.read(machine)) == [MZID]
+
+
+def test_a_run_waits_for_reservations_of_younger_ones_alone() -> None:
+    younger, older = "2026-11-27T12:00:03Z-a", "2026-11-27T11:59:59Z-a"
+    reserved = entry(state=_ledger.RESERVED, runs=(younger,))
+
+    def waits(*entries: Entry, mzid: str = "two") -> bool:
+        return _assignment.only_younger_reserve({mzid: list(entries)}, MZID, [CLAIM], RUN)
+
+    assert waits(reserved)
+    assert not waits()
+    assert not waits(reserved, mzid=MZID)
+    assert not waits(reserved._replace(vf=1))
+    assert not waits(reserved._replace(runs=(younger, older)))
+    assert not waits(entry(), reserved)
 
 
 def test_a_reservation_is_taken_back_by_its_own_run_alone(machine: Machine) -> None:
