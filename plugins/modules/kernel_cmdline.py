@@ -148,6 +148,13 @@ reason:
   returned: success
   type: str
   sample: the kernel was started without intel_iommu=on and with intel_iommu=off
+reboot_cause:
+  description:
+    - Why a reboot is required with O(iommu), in the form that M(mergetb.sriov.reboot_marker) takes;
+      null where none is.
+  returned: success
+  type: dict
+  sample: null
 steps:
   description: What was done, or would be in check mode, by what it is done to.
   returned: success
@@ -193,6 +200,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         },
         "reboot_required": bool(arguments.reason),
         "reason": arguments.reason,
+        "reboot_cause": arguments.reboot_cause and arguments.reboot_cause._asdict(),
         "steps": arguments.steps,
         "diff": [
             *(

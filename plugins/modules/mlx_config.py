@@ -187,6 +187,17 @@ power_cycle_required:
   returned: success
   type: bool
   sample: false
+reboot_cause:
+  description:
+    - Why a reboot is required, in the form that M(mergetb.sriov.reboot_marker) takes; null where
+      none is.
+  returned: success
+  type: dict
+  sample:
+    cause: mlx_firmware
+    reason: the firmware of 0000:3b:00.0 runs with other values than the wanted ones
+    remedy: switch the host off and on
+    power_cycle: false
 steps:
   description:
     - What was done, or would be in check mode, for each card that changes, by the first address
@@ -251,10 +262,12 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         for card, outcome in zip(cards, outcomes)
         for address in card.addresses
     }
+    cause = _card.reboot_cause(cards, outcomes)
     return {
         "changed": any(outcome.steps for outcome in outcomes),
         "reboot_required": any(outcome.reboot_required for outcome in outcomes),
         "power_cycle_required": any(outcome.power_cycle_required for outcome in outcomes),
+        "reboot_cause": cause and cause._asdict(),
         "devices": [{"address": each.address, **described[each.address]} for each in devices],
         "steps": {
             card.address: list(outcome.steps)

@@ -167,6 +167,11 @@ firmware:
       - address: "0000:3b:00.0"
         names: [ens1f0, "0c:42:a1:00:00:10"]
         settings: {"SRIOV_EN": true, "NUM_OF_VFS": 16}
+firmware_tool:
+  description: The installed tool that sets the firmware of ConnectX cards, null where none is.
+  returned: success
+  type: str
+  sample: mstconfig
 problems:
   description: What prevents or endangers VFs.
   returned: success
@@ -201,6 +206,7 @@ import platform
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
+from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _tool
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _kernel
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -231,6 +237,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "pfs": [_described(name, facts) for name, facts in found.items()],
         "wanted": [{"pf": pf.pf, "numvfs": pf.numvfs} for pf in wanted],
         "firmware": _judge.firmware_settings(wanted, found),
+        "firmware_tool": _tool.installed(host),
         "problems": [{**problem._asdict(), "text": str(problem)} for problem in problems],
     }
 

@@ -19,7 +19,12 @@ import json
 import re
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line, _grub, _iommu
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import (
+    _command_line,
+    _grub,
+    _iommu,
+    _reboot,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import Wanted
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
@@ -462,6 +467,18 @@ class Arguments(t.NamedTuple):
     entries: list[str] | None
     plan: Plan
     reason: str
+
+    @property
+    def reboot_cause(self) -> _reboot.Cause | None:
+        """Why the host is to be restarted; `None` where it is not."""
+        if not self.reason:
+            return None
+        return _reboot.Cause(
+            cause="iommu",
+            reason=f"the IOMMU is not effective, since {self.reason}",
+            remedy=f"the host boots with other arguments than {self.loader.name} is set to; see "
+            "which boot loader and which entry the firmware starts (efibootmgr, bootctl)",
+        )
 
     @property
     def steps(self) -> dict[str, list[str]]:

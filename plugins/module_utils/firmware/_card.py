@@ -15,6 +15,7 @@ import re
 import types
 import typing as t
 
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _output, _storage
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._output import (
     Setting,
@@ -129,6 +130,22 @@ class Outcome(t.NamedTuple):
     reboot_required: bool
     power_cycle_required: bool
     warnings: tuple[str, ...]
+
+
+def reboot_cause(cards: t.Iterable[Card], outcomes: t.Iterable[Outcome]) -> _reboot.Cause | None:
+    """Why the host is to be restarted for the *outcomes* of *cards*; `None` where it is not."""
+    outcomes = list(outcomes)
+    pending = [card.address for card, it in zip(cards, outcomes) if it.reboot_required]
+    if not pending:
+        return None
+    return _reboot.Cause(
+        cause="mlx_firmware",
+        reason=f"the firmware of {' and '.join(pending)} runs with other values than the wanted "
+        "ones",
+        remedy="the firmware loads them at a power cycle only; switch the host off and on, and see "
+        "whether there is newer firmware for the card",
+        power_cycle=any(outcome.power_cycle_required for outcome in outcomes),
+    )
 
 
 def wanted(name: str, value: object) -> Wanted:

@@ -228,12 +228,17 @@ class Tool:
         return "the tool failed", "see what it says"
 
 
+def installed(host: Host, candidates: t.Iterable[str] = RESETS) -> str | None:
+    """The first of *candidates* that is installed."""
+    return next((command for command in candidates if host.has_command(command)), None)
+
+
 def find(host: Host, choice: str) -> Tool:
     """The tool *choice*; for `auto` the first that is installed."""
     candidates = list(RESETS) if choice == "auto" else [choice]
-    for command in candidates:
-        if host.has_command(command):
-            return Tool(host, command)
+    command = installed(host, candidates)
+    if command is not None:
+        return Tool(host, command)
     missing = " and ".join(candidates) + (" are" if len(candidates) > 1 else " is")
     raise SriovError(f"{missing} not installed on this host: install the package mstflint")
 

@@ -123,22 +123,15 @@ def materialize(host: Host, params: t.Mapping[str, t.Any]) -> Plan:
 def prepare(host: Host, wanted: Preparation) -> Plan:
     """The plan of the playbook `prepare`, which is allowed to restart the host."""
     preparing = _Preparing(host, wanted)
-    for role in (
-        preparing.preflight,
-        preparing.iommu,
-        preparing.mlx_firmware,
-        preparing.reboot,
-        preparing.vfs,
-        preparing.vfio,
-        preparing.restore,
-    ):
+    for stage in STAGES:
+        role = stage.__name__
         try:
-            steps = role()
+            steps = stage(preparing)
         except SriovError as error:
-            preparing.blockers.append(Blocker(role.__name__, str(error)))
+            preparing.blockers.append(Blocker(role, str(error)))
         else:
-            preparing.steps += _steps(role.__name__, steps)
-        if preparing.is_at_end(role.__name__):
+            preparing.steps += _steps(role, steps)
+        if preparing.is_at_end(role):
             break
     return Plan(
         preparing.steps,
@@ -189,14 +182,7 @@ class _Preparing:
         arguments = _loaders.plan_host(
             self._host, iommu=True, present=self._wanted.kernel_arguments
         )
-        if arguments.reason:
-            self._causes.append(
-                _reboot.Cause(
-                    "iommu",
-                    f"the IOMMU is not effective, since {arguments.reason}",
-                    f"see which entry of {arguments.loader.name} the firmware starts",
-                )
-            )
+        self._take(arguments.reboot_cause)
         return arguments.steps
 
     def mlx_firmware(self) -> dict[str, list[str]]:
@@ -204,15 +190,14 @@ class _Preparing:
         settings = _judge.firmware_settings(self._pfs, self._found)["mlx_firmware"]
         if not (wanted.mlx_firmware and settings):
             return {}
-        try:
-            tool = _tool.find(self._host, "auto")
-        except SriovError:
+        if _tool.installed(self._host) is None:
             self.notes.append(
                 "what the firmware of the cards needs, and what follows, is known once mstflint is "
                 "installed"
             )
             self._lacks_tool = True
             return {"mstflint": ["install"]}
+        tool = _tool.find(self._host, "auto")
         cards = _card.cards(
             [_card.Device(**item) for item in settings],
             settings=wanted.mlx_settings,
@@ -223,16 +208,7 @@ class _Preparing:
         changes = _card.plan_all(self._host, tool, cards)
         outcomes = [_card.predict(self._host, change, reset=wanted.mlx_reset) for change in changes]
         self.notes += [warning for outcome in outcomes for warning in outcome.warnings]
-        pending = [card.address for card, it in zip(cards, outcomes) if it.reboot_required]
-        if pending:
-            self._causes.append(
-                _reboot.Cause(
-                    "mlx_firmware",
-                    f"the firmware of {' and '.join(pending)} runs with other values than the "
-                    "wanted ones",
-                    "switch the host off and on",
-                )
-            )
+        self._take(_card.reboot_cause(cards, outcomes))
         if any(_RESET in outcome.steps for outcome in outcomes):
             self.restart = FIRMWARE_RESET
         for change in changes:
@@ -289,6 +265,10 @@ class _Preparing:
         unit = _service.unit(_service.interpreter(self._host).path, self._wanted.restore_before)
         return _service.plan(self._host, unit).steps
 
+    def _take(self, cause: _reboot.Cause | None) -> None:
+        if cause is not None:
+            self._causes.append(cause)
+
     def _read_after_restart(self, host: Host, selector: str) -> _pci.PF:
         """The PF as its driver finds it anew."""
         pf = _pci.find_pf(host, selector)
@@ -301,3 +281,15 @@ class _Preparing:
             autoprobe=count is None,
             vfs=pf.vfs[:numvfs],
         )
+
+
+STAGES = (
+    _Preparing.preflight,
+    _Preparing.iommu,
+    _Preparing.mlx_firmware,
+    _Preparing.reboot,
+    _Preparing.vfs,
+    _Preparing.vfio,
+    _Preparing.restore,
+)
+"""What the playbook `prepare` does, each stage by the role of its name, in this order."""

@@ -13,10 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
-from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
+from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card, _tool
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
@@ -58,6 +59,14 @@ WANTED = Preparation(
 WITH_CARD = WANTED._replace(pfs=[*WANTED.pfs, {"name": "p0", "mac": CARD_MAC, "max_vfs": 5}])
 
 
+CHECKOUT = Path(__file__).parents[5]
+PREFLIGHT = {"numvfs": {}, "firmware": True}
+
+
+def tasks(role: str, name: str) -> list[dict[str, t.Any]]:
+    return yaml.safe_load((CHECKOUT / f"roles/{role}/tasks/{name}.yml").read_text())
+
+
 class Run(t.NamedTuple):
     """What a run did: its steps, what stopped it, and how often it restarted the host."""
 
@@ -85,7 +94,7 @@ def prepare(host: Hypervisor, wanted: Preparation) -> Run:
 
     def firmware(cards: list[dict[str, t.Any]]) -> dict[str, t.Any]:
         if not cards:
-            return {"reboot_required": False}
+            return {"reboot_cause": None}
         return do(
             "mlx_firmware",
             mlx_config,
@@ -109,17 +118,13 @@ def prepare(host: Hypervisor, wanted: Preparation) -> Run:
         if any(problem["severity"] == "error" for problem in seen["problems"]):
             raise _Stopped("preflight")
         cards = seen["firmware"]["mlx_firmware"]
-        causes = [
-            {"cause": name, "reason": "it is so", "remedy": "mend it"}
-            for name, result in (("iommu", iommu()), ("mlx_firmware", firmware(cards)))
-            if result["reboot_required"]
-        ]
+        causes = list(filter(None, [iommu()["reboot_cause"], firmware(cards)["reboot_cause"]]))
         do("reboot", reboot_marker, causes=causes, reboot=True)
         if causes:
             steps.append(Step("reboot", "host", "reboot"))
             host.restart()
-            assert not iommu()["reboot_required"]
-            assert not firmware(cards)["reboot_required"]
+            assert iommu()["reboot_cause"] is None
+            assert firmware(cards)["reboot_cause"] is None
             do("reboot", reboot_marker, causes=[], reboot=False)
         do("vfs", numvfs, pfs=seen["wanted"], at_boot=True, force=wanted.force)
         do("vfio", kernel_modules, modules=wanted.kernel_modules, name="mergetb-sriov")
@@ -378,6 +383,26 @@ def test_without_the_tool_a_card_is_not_judged(host: Hypervisor) -> None:
     assert plan.steps == [Step("mlx_firmware", "mstflint", "install")]
     assert plan.notes[-1].endswith("and what follows, is known once mstflint is installed")
     assert plan.state == "change"
+
+
+def test_nvidias_own_tool_does_as_well(host: Hypervisor) -> None:
+    """The role installed mstflint beside it, which the plan did not tell."""
+    prepared(host)
+    host.add_card()
+    host.has_command = lambda name: name == "mlxconfig"  # type: ignore[method-assign]
+
+    seen = preflight.run(host, {**PREFLIGHT, "pfs": WITH_CARD.pfs}, check_mode=True)
+
+    assert seen["firmware_tool"] == "mlxconfig"
+    assert _tool.find(host, "auto").command == "mlxconfig"
+    (task,) = [task for task in tasks("mlx_firmware", "cards") if "ansible.builtin.package" in task]
+    assert task["when"] == "sriov_preflight.firmware_tool is none"
+
+
+def test_the_playbook_has_the_stages_in_their_order() -> None:
+    (play,) = yaml.safe_load((CHECKOUT / "playbooks/prepare.yml").read_text())
+
+    assert play["roles"] == [f"mergetb.sriov.{stage.__name__}" for stage in _stages.STAGES]
 
 
 def test_vfs_that_are_destroyed_and_their_users_are_named(host: Hypervisor) -> None:
