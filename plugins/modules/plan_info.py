@@ -36,7 +36,7 @@ options:
         required: true
       numvfs:
         description: See P(mergetb.sriov.preflight#role).
-        type: dict
+        type: raw
         default: {}
       kernel_arguments:
         description: See P(mergetb.sriov.iommu#role).
@@ -203,7 +203,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "dict",
         "options": {
             "pfs": {"type": "list", "elements": "dict", "required": True},
-            "numvfs": {"type": "dict", "default": {}},
+            "numvfs": {"type": "raw", "default": {}},
             "kernel_arguments": {"type": "list", "elements": "str", "default": []},
             "mlx_firmware": {"type": "bool", "default": True},
             "mlx_settings": {"type": "dict", "default": {}},

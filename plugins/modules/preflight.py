@@ -28,8 +28,10 @@ options:
     elements: dict
     required: true
   numvfs:
-    description: Numbers of VFs by C(name), where they are not the C(max_vfs) of the model.
-    type: dict
+    description:
+      - Numbers of VFs by C(name), where they are not the C(max_vfs) of the model; or one number for
+        all PFs.
+    type: raw
     default: {}
   firmware:
     description:
@@ -215,7 +217,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judg
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {"type": "list", "elements": "dict", "required": True},
-    "numvfs": {"type": "dict", "default": {}},
+    "numvfs": {"type": "raw", "default": {}},
     "firmware": {"type": "bool", "default": False},
 }
 

@@ -78,12 +78,16 @@ class Facts(t.NamedTuple):
     uppers: tuple[_pci.Upper, ...] = ()
 
 
-def wanted(pfs: t.Iterable[t.Mapping[str, t.Any]], numvfs: t.Mapping[str, t.Any]) -> list[Wanted]:
-    """The PFs of the host variable `sriov_pfs`, with the counts that *numvfs* has by name.
+def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wanted]:
+    """The PFs of the host variable `sriov_pfs`, with the counts of the variable `sriov_numvfs`.
 
-    A PF is found by its MAC, and where the model has none by its name. Raises `SriovError` for an
-    entry without the keys that are needed and for a count that is none.
+    *numvfs* is one count for all PFs, or has counts by name. A PF is found by its MAC, and where
+    the model has none by its name. Raises `SriovError` for an entry without the keys that are
+    needed and for a count that is none.
     """
+    if not isinstance(numvfs, t.Mapping):
+        count = _count(numvfs, "sriov_numvfs")
+        numvfs = {pf["name"]: count for pf in pfs if isinstance(pf.get("name"), str)}
     result = []
     for index, pf in enumerate(pfs):
         element = f"sriov_pfs[{index}]"

@@ -91,7 +91,7 @@ class Preparation(t.NamedTuple):
     """What the playbook `prepare` is called with: the variables of its roles."""
 
     pfs: t.Sequence[t.Mapping[str, t.Any]]
-    numvfs: t.Mapping[str, t.Any]
+    numvfs: object
     kernel_arguments: t.Sequence[str]
     mlx_firmware: bool
     mlx_settings: t.Mapping[str, t.Any]

@@ -241,6 +241,13 @@ def test_wanted_counts() -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [3, "3"])
+def test_one_number_is_that_of_all_pfs(count: object) -> None:
+    """As `sriov_numvfs` of stackhpc.linux, and as text from the command line."""
+    pfs = [{"name": "a", "max_vfs": 7}, {"name": "b", "max_vfs": 2}]
+    assert [pf.numvfs for pf in _judge.wanted(pfs, count)] == [3, 3]
+
+
 @pytest.mark.parametrize(
     ("pfs", "numvfs", "message"),
     [
@@ -252,9 +259,11 @@ def test_wanted_counts() -> None:
         ([{"name": "a", "max_vfs": 1}], {"a": "x"}, "sriov_numvfs: a is 'x', not a number"),
         ([{"name": "a", "max_vfs": 1}], {"b": 1}, "sriov_numvfs names b, which is no PF"),
         ([], {"b": 1}, "no PF of sriov_pfs .empty."),
+        ([{"name": "a", "max_vfs": 1}], True, "sriov_numvfs is True, not a number"),
+        ([{"name": "a", "max_vfs": 1}], ["a"], r"sriov_numvfs is \['a'\], not a number"),
     ],
 )
-def test_refuses_input_that_says_nothing(pfs: list, numvfs: dict, message: str) -> None:
+def test_refuses_input_that_says_nothing(pfs: list, numvfs: object, message: str) -> None:
     with pytest.raises(SriovError, match=message):
         _judge.wanted(pfs, numvfs)
 
