@@ -107,6 +107,7 @@ class CallbackModule(CallbackBase):
                 state=_state(task),
                 check_mode=bool(task.check_mode),
                 result=result._result,
+                reads=task.resolved_action == _result.READER,
             )
         )
 

@@ -10,20 +10,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.loader import lookup_loader
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _source
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import facts, models
 from mergetbapi import xir
 
 MODEL = str(PHOBOS / "phobos.xir")
 FACTS = facts.truth(models.PHOBOS, "x0", "x1")
-
-
-def lookup(*paths: str, **options: t.Any) -> list[dict[str, t.Any]]:
-    """Return what the lookup finds."""
-    return lookup_loader.get("mergetb.sriov.audit").run(list(paths), {}, **options)
 
 
 def slow() -> dict[str, t.Any]:
@@ -33,37 +28,36 @@ def slow() -> dict[str, t.Any]:
     return told | {"x1": {"failed": True, "msg": "no Python"}}
 
 
-def test_audits() -> None:
-    first, second = lookup(MODEL, MODEL, facts=slow())
-    assert first == second
-    assert [(f["check"], f["element"]) for f in first["findings"]] == [
+def test_audit() -> None:
+    document, found = _source.source(MODEL).audit(slow())
+    assert [(finding.check, finding.element) for finding in found] == [
         ("unread", "x1"),
         ("capacity", "x0 ens1f0"),
     ]
-    assert first["hosts"]["x1"]["error"] == "no Python"
-    assert first["model"] == MODEL
-    assert first["table"][-1] == "error: 1, warning: 1, info: 0"
-    assert first["corrected"] is None
+    assert document["hosts"]["x1"]["error"] == "no Python"
+    assert document["model"] == MODEL
 
 
 def test_host_out_of_reach() -> None:
-    [audit] = lookup(MODEL, facts=FACTS | {"x1": {"unreachable": True, "msg": "no route"}})
-    assert audit["hosts"]["x1"]["error"] == "no route"
+    told = FACTS | {"x1": {"unreachable": True, "msg": "no route"}}
+    document, _found = _source.source(MODEL).audit(told)
+    assert document["hosts"]["x1"]["error"] == "no route"
 
 
 def test_corrected_model(tmp_path: Path) -> None:
-    [audit] = lookup(MODEL, facts=slow(), corrected=True)
-    (tmp_path / "corrected.xir").write_text(audit["corrected"], encoding="ascii")
+    source = _source.source(MODEL)
+    _audit, found = source.audit(slow())
+    (tmp_path / "corrected.xir").write_text(source.corrected(found), encoding="ascii")
     facility = _document.load(str(tmp_path / "corrected.xir"), _document.FACILITY)
     [x0] = [resource for resource in facility.resources if resource.id == "x0"]
     assert x0.NICs[1].ports[0].capacity == 10**8
 
 
 def test_nothing_to_correct_gives_the_same_model() -> None:
-    [audit] = lookup(MODEL, facts=FACTS, corrected=True)
-    assert audit["findings"] == []
-    wire = base64.b64decode(audit["corrected"])
-    assert xir.Facility().parse(wire) == models.PHOBOS
+    source = _source.source(MODEL)
+    _document, found = source.audit(FACTS)
+    assert found == []
+    assert xir.Facility().parse(base64.b64decode(source.corrected(found))) == models.PHOBOS
 
 
 def test_configuration_of_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,35 +68,36 @@ def test_configuration_of_the_inventory(tmp_path: Path, monkeypatch: pytest.Monk
     configuration.write_text("plugin: mergetb.sriov.xir\nmodel: phobos.xir\n")
     told = facts.truth(models.PHOBOS, "x0")
     told["x0"]["ports"][2]["management"] = "it carries the default route"
-    [audit] = lookup("models/lab.xir.yml", facts=told)
-    assert audit["model"] == "models/phobos.xir"
-    assert [f["check"] for f in audit["findings"]] == ["management"]
+    document, found = _source.source("models/lab.xir.yml").audit(told)
+    assert document["model"] == "models/phobos.xir"
+    assert [finding.check for finding in found] == ["management"]
 
     configuration.write_text("model: phobos.xir\nlink_roles: [InfraLink]\n")
-    assert lookup("models/lab.xir.yml", facts=told)[0]["findings"] == []
+    assert _source.source("models/lab.xir.yml").audit(told)[1] == []
+    for target in ("phobos.xir", "lab.xir.yml"):
+        with pytest.raises(InputError, match=f"{target} is the file that is read"):
+            _source.source("models/lab.xir.yml").refuse_overwriting([f"models/{target}"])
 
     configuration.write_text("plugin: mergetb.sriov.xir\n")
-    with pytest.raises(AnsibleLookupError, match="the option model is missing"):
-        lookup("models/lab.xir.yml", facts=told)
-    with pytest.raises(AnsibleLookupError, match="phobos.xir is the file that is read"):
-        configuration.write_text("model: phobos.xir\n")
-        lookup("models/lab.xir.yml", facts=told, targets=["models/phobos.xir"])
+    with pytest.raises(InputError, match="the option model is missing"):
+        _source.source("models/lab.xir.yml")
 
 
 @pytest.mark.parametrize("targets", [[MODEL], ["new.json", MODEL]])
 def test_model_is_no_target(targets: list[str]) -> None:
-    with pytest.raises(AnsibleLookupError, match="which is never changed; name another"):
-        lookup(MODEL, facts=FACTS, targets=targets)
+    with pytest.raises(InputError, match="which is never changed; name another"):
+        _source.source(MODEL).refuse_overwriting(targets)
 
 
 def test_targets_are_different_files(tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text("{}")
     targets = [str(tmp_path / "audit.json"), str(tmp_path / "." / "audit.json")]
-    with pytest.raises(AnsibleLookupError, match="name another"):
-        lookup(MODEL, facts=FACTS, targets=targets)
+    with pytest.raises(InputError, match="name another"):
+        _source.source(MODEL).refuse_overwriting(targets)
+    _source.source(MODEL).refuse_overwriting(targets[:1])
 
 
 def test_file_that_is_no_facility() -> None:
     path = str(PHOBOS / "experiment.pb64")
-    with pytest.raises(AnsibleLookupError, match=f"^{path}: this is a materialization"):
-        lookup(path, facts=FACTS)
+    with pytest.raises(InputError, match=f"^{path}: this is a materialization"):
+        _source.source(path).audit(FACTS)
