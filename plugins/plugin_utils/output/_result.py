@@ -51,8 +51,8 @@ class Run(t.NamedTuple):
 class Event(t.NamedTuple):
     """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
 
-    ``host`` is None for a task that runs once for all hosts. ``state`` is the option of the module
-    materialization, None for other tasks; ``check_mode`` is the task's.
+    ``host`` is None for a task that runs once for all hosts. ``state`` and ``mzid`` are options of
+    the module materialization, None for other tasks; ``check_mode`` is the task's.
     """
 
     host: str | None
@@ -60,6 +60,7 @@ class Event(t.NamedTuple):
     state: str | None
     check_mode: bool
     result: t.Mapping[str, t.Any]
+    mzid: str | None = None
 
     @property
     def plans(self) -> bool:
@@ -166,8 +167,8 @@ def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
     """Return the ``mzid`` that the tasks were about, and the ``leafs`` of the lookup."""
     found: dict[str, t.Any] = {"leafs": []}
     for event in events:
-        if event.state and "invocation" in event.result:
-            found["mzid"] = event.result["invocation"]["module_args"].get("mzid")
+        if event.mzid:
+            found["mzid"] = event.mzid
         found |= event.result.get("ansible_facts", {}).get(FACT, {})
     return found
 
