@@ -17,7 +17,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export LC_ALL := C.UTF-8
 
+# The newest ansible-core needs a newer one than some Debian has: see tests/tools/newest_python.sh.
 PYTHON ?= python3
+VENV_PYTHON = $(PYTHON)
+NEWEST_PYTHON := tests/tools/newest_python.sh $(PYTHON)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 IN_TREE := .ansible/collections/ansible_collections/mergetb/sriov
 REQUIREMENTS := requirements.txt tests/unit/requirements.txt $(wildcard tests/*.txt)
@@ -101,14 +104,15 @@ constraints:
 	: > tests/constraints.txt
 	tests/tools/make_venv.sh $(PYTHON) .venv-lowest tests/requirements-lowest.txt
 	.venv-lowest/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
-	tests/tools/make_venv.sh $(PYTHON) .venv tests/requirements.txt
+	tests/tools/make_venv.sh "$$($(NEWEST_PYTHON))" .venv tests/requirements.txt
 	.venv/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
 	touch .venv-lowest/made .venv/made
 
 setup: .venv/made .venv-lowest/made $(IN_TREE)
 
+.venv/made: VENV_PYTHON = "$$($(NEWEST_PYTHON))"
 .venv/made .venv-lowest/made .venv-demo/made: $(REQUIREMENTS)
-	@tests/tools/make_venv.sh $(PYTHON) $(@D) tests/requirements$(@D:.venv%=%).txt
+	@tests/tools/make_venv.sh $(VENV_PYTHON) $(@D) tests/requirements$(@D:.venv%=%).txt
 	@touch $@
 
 # Ansible finds the checkout as an installed collection through this link.

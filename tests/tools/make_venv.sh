@@ -14,7 +14,7 @@ fail() {
 }
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "ansible-core 2.19 needs Python 3.11 or later; name one: make PYTHON=python3.11"
+    fail "ansible-core needs Python 3.11 or later; name one: make PYTHON=python3.11"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || "$tests/tools/debian_packages.sh" python3-venv
 
 megabytes=$(df --output=avail --block-size=1M . | tail -n 1)
