@@ -1,7 +1,7 @@
 # make demo        boot the emulated twin of the example facility, materialize the example experiment, show the result
 # make clean       end and remove the twin
 # make test        every check, roughly in the order below; each can also be run alone
-# make lint        style, documentation, changelog
+# make lint        style, licences, documentation, changelog
 # make unit        unit tests, under the lowest and the highest ansible-core
 # make sanity      ansible-test sanity, under both
 # make package     build the collection, install it offline into an empty directory, use it there, under both
@@ -12,6 +12,10 @@
 # make bench       measure against bare kernel interfaces and Ansible loops, and for 1,000 hosts
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
 # make constraints raise every pinned Python package to its newest version
+
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -53,6 +57,7 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/shellcheck .ci/run tests/tools/*.sh molecule/untagged/qemu/*
 	PYTHONPATH=.ansible/collections .venv/bin/lint-imports --no-cache
+	.venv/bin/reuse lint --lines
 	$(IN_VENV) ansible-lint
 	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 	.venv/bin/antsibull-changelog lint

@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Makes the virtual environment VENV anew with PYTHON and installs what REQUIREMENTS lists,
 # in the versions of tests/constraints.txt.
 # Usage: make_venv.sh PYTHON VENV REQUIREMENTS
