@@ -7,6 +7,7 @@
 # make package     build the collection, install it offline into an empty directory, use it there, under both
 # make firmware    mlx_config under the real mstconfig of two Debian releases and an emulated card
 # make page        the page of the report in Chromium
+# make docs        the documentation site, in .docs/html
 # make molecule    the scenarios on the twin, but for the next
 # make hosts       the scenario of hosts unlike the twin's; it is not part of make test, as it has not yet run whole
 # make bench       measure against bare kernel interfaces and Ansible loops, and for 1,000 hosts
@@ -34,7 +35,7 @@ MOLECULE := $(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-c
 PLAY := .venv-demo/bin/ansible-playbook -i inventories/phobos/phobos.xir
 EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
 
-.PHONY: help demo clean test lint unit sanity package firmware page molecule hosts bench changelog constraints setup
+.PHONY: help demo clean test lint unit sanity package firmware page docs molecule hosts bench changelog constraints setup
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -50,7 +51,7 @@ clean: .venv-demo/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin -e twin_state=absent
 
 test:
-	@tests/tools/run_checks.sh lint unit 'sanity firmware' 'package page' molecule
+	@tests/tools/run_checks.sh lint unit 'sanity firmware' 'package page docs' molecule
 
 lint: setup
 	.venv/bin/ruff check .
@@ -61,6 +62,7 @@ lint: setup
 	$(IN_VENV) ansible-lint
 	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 	.venv/bin/antsibull-changelog lint
+	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 	tests/tools/check_portable.sh
 
 unit: setup
@@ -86,6 +88,13 @@ firmware: setup
 page: setup
 	tests/tools/debian_packages.sh chromium chromium-driver poppler-utils
 	.venv/bin/pytest tests/report
+
+docs: setup
+	rm -rf .docs
+	mkdir -m 755 -p .docs/rst
+	ANSIBLE_COLLECTIONS_PATH=.ansible/collections $(IN_VENV) antsibull-docs collection \
+		--use-current --squash-hierarchy --fail-on-error --dest-dir .docs/rst mergetb.sriov
+	.venv/bin/sphinx-build --quiet --fail-on-warning -c docs/docsite .docs/rst .docs/html
 
 molecule: setup
 	@echo "Without the scenario hosts: make hosts runs it"

@@ -43,7 +43,7 @@ def test_what_ansible_itself_checks() -> None:
         assert galaxy_info["min_ansible_version"] == LOWEST, role
 
 
-@pytest.mark.parametrize("page", ["README.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/docsite/rst/guide_start.rst"])
 def test_what_a_user_reads(page: str) -> None:
     assert f"ansible-core {LOWEST} to {HIGHEST}" in text(page)
 
