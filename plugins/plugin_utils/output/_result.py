@@ -51,9 +51,9 @@ class Run(t.NamedTuple):
 class Event(t.NamedTuple):
     """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
 
-    ``host`` is None for a task that runs once for all hosts. ``state`` is the option of the module
-    materialization, None for other tasks; ``check_mode`` is the task's. ``reads`` tells whether the
-    task has read the materialization.
+    ``host`` is None for a task that runs once for all hosts. ``state`` and ``mzid`` are options of
+    the module materialization, None for other tasks; ``check_mode`` is the task's. ``reads`` tells
+    whether the task has read the materialization.
     """
 
     host: str | None
@@ -62,6 +62,7 @@ class Event(t.NamedTuple):
     check_mode: bool
     result: t.Mapping[str, t.Any]
     reads: bool = False
+    mzid: str | None = None
 
     @property
     def plans(self) -> bool:
@@ -172,11 +173,8 @@ def _read(events: t.Sequence[Event]) -> t.Mapping[str, t.Any]:
 
 
 def _asked_for(events: t.Sequence[Event]) -> str | None:
-    """Return the ``mzid`` that the tasks were about, if Ansible tells."""
-    for event in reversed(events):
-        if event.state and "invocation" in event.result:
-            return event.result["invocation"]["module_args"].get("mzid")
-    return None
+    """Return the ``mzid`` that the tasks were about."""
+    return next((event.mzid for event in reversed(events) if event.mzid), None)
 
 
 def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:

@@ -214,9 +214,7 @@ def test_no_host() -> None:
 
 
 def test_id_from_the_arguments_of_the_module() -> None:
-    event = ok("x0")
-    arguments = {"invocation": {"module_args": {"mzid": "one.hello.demo"}}}
-    assert document(event._replace(result=event.result | arguments))["mzid"] == "one.hello.demo"
+    assert document(ok("x0")._replace(mzid="one.hello.demo"))["mzid"] == "one.hello.demo"
 
 
 def test_devices_that_make_no_device_map() -> None:
