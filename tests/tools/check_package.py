@@ -23,7 +23,6 @@ FACILITY = "inventories/phobos/phobos.xir"
 DOCUMENTED = {
     "modules": "module",
     "inventory": "inventory",
-    "lookup": "lookup",
     "filter": "filter",
     "callback": "callback",
 }

@@ -38,18 +38,18 @@ _REMEDY = (
 class Facility:
     """What VFs are taken of, each by the name of its host.
 
-    ``pfs`` are the inventory's ``sriov_pfs``, ``found`` the results of ``sriov_info``, empty if the
-    hosts were not asked, and ``excluded`` names and MAC addresses of PFs that are to give no VF.
+    ``pfs`` are the inventory's ``sriov_pfs``, ``found`` the results of ``sriov_info``, and
+    ``excluded`` names and MAC addresses of PFs that are to give no VF.
     """
 
     pfs: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
-    found: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    found: t.Mapping[str, t.Mapping[str, t.Any]]
     excluded: t.Mapping[str, t.Collection[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Function:
-    """A PF as its host has it, or as the model has it where the host was not asked.
+    """A PF as its host has it.
 
     ``name`` and ``mac`` may be empty. ``taken`` are the VFs that are not to be had, ``rates`` what
     each of these may send at most, in Mbit/s.
@@ -149,7 +149,7 @@ def allocate(
     for host, state in facility.found.items():
         if missing := {"pfs", "materializations"} - set(state):
             raise InputError(f"found: the result of {host} lacks {', '.join(sorted(missing))}")
-    unasked = [host for host in facility.pfs if facility.found and host not in facility.found]
+    unasked = [host for host in facility.pfs if host not in facility.found]
     if unasked:
         raise InputError(
             f"what is in use on {listed(unasked)} is not known: ask all hypervisors, without"
@@ -332,20 +332,15 @@ class _Allocation:
 
 def _function(host: str, pf: t.Mapping[str, t.Any], facility: Facility) -> Function:
     name, mac = pf["name"] or "", pf["mac"] or ""
-    found = {}
+    key, value = ("mac", mac) if mac else ("interface", name)
+    found = next((other for other in facility.found[host]["pfs"] if other[key] == value), {})
     unusable = None
-    if host in facility.found:
-        there = facility.found[host]["pfs"]
-        key, value = ("mac", mac) if mac else ("interface", name)
-        found = next((other for other in there if other[key] == value), {})
-        if not found:
-            unusable = "its host has no such PF"
-        elif not found["numvfs"]:
-            unusable = "it has no VFs, run mergetb.sriov.prepare"
-        elif found["problem"]:
-            unusable = found["problem"]
-    if not (mac or found):
-        unusable = "neither model nor host tells its MAC address"
+    if not found:
+        unusable = "its host has no such PF"
+    elif not found["numvfs"]:
+        unusable = "it has no VFs, run mergetb.sriov.prepare"
+    elif found["problem"]:
+        unusable = found["problem"]
     if {name, mac} & set(facility.excluded.get(host, ())):
         unusable = "it is excluded"
     elif "MgmtLink" in pf.get("link_roles", ()):

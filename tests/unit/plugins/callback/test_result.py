@@ -65,8 +65,9 @@ def test_check_mode(facility: Facility) -> None:
     assert of_hosts(document, "changes") == [CHANGES, CHANGES]
 
 
-def test_dematerialize(facility: Facility) -> None:
-    document = facility.document("dematerialize", 0, "-e", "sriov_mzid=one.hello.demo")
+@pytest.mark.parametrize("named", [("-e", "sriov_mzid=one.hello.demo"), MATERIALIZE])
+def test_dematerialize(facility: Facility, named: tuple[str, ...]) -> None:
+    document = facility.document("dematerialize", 0, *named)
     assert (document["action"], document["mzid"]) == ("dematerialize", "one.hello.demo")
     assert of_hosts(document, "changed") == [True, True]
     assert (document["devices"], document["leafs"]) == ([], [])

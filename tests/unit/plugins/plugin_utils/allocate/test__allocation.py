@@ -277,10 +277,9 @@ def test_count_of_the_host_goes_before_that_of_the_model() -> None:
         "link 'lan': no leaf domain gives VFs to all of a eth1, b eth1, c eth1: xleaf0: 1 of 1 VFs"
         " free, 3 needed, xleaf1: 1 of 1 VFs free, 3 needed"
     ]
-    assert len(allocate(alone, {})) == 3
+    assert len(allocate(alone)) == 3
     many = [nic(f"n{n}", link=f"l{n}") for n in range(29)]
-    for state in (found(numvfs=8), {}):
-        assert problems(many, state) == ["all hosts together: 28 of 28 VFs free, 29 needed"]
+    assert problems(many, found(numvfs=8)) == ["all hosts together: 28 of 28 VFs free, 29 needed"]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +320,9 @@ def test_pf_by_name_where_the_model_has_no_mac() -> None:
     pfs["x0"][0]["mac"] = None
     [choice] = allocate([nic("a", host="x0")], found(), pfs=pfs)
     assert choice.function.mac == "04:72:00:00:10:00"
-    assert places(allocate([nic("a", host="x0")], {}, pfs=pfs)) == ["x0 ens1f1 0"]
+    state = found()
+    del state["x0"]["pfs"][0]
+    assert places(allocate([nic("a", host="x0")], state, pfs=pfs)) == ["x0 ens1f1 0"]
 
 
 def test_numa_node_of_the_host() -> None:
@@ -457,6 +458,8 @@ def test_what_is_refused_at_once() -> None:
         allocate([])
     with pytest.raises(InputError, match="^what is in use on x1 is not known: ask all hypervisors"):
         allocate(HELLO, {"x0": found()["x0"]})
+    with pytest.raises(InputError, match="^what is in use on x0, x1 is not known"):
+        allocate(HELLO, {})
     with pytest.raises(InputError, match="^found: the result of x0 lacks materializations$"):
         allocate(HELLO, {"x0": {"pfs": []}})
     for wrong in (["ens1F0"], "ens1f0"):
@@ -465,7 +468,7 @@ def test_what_is_refused_at_once() -> None:
         ):
             allocate(excluded={"x0": wrong})
     with pytest.raises(InputError, match="must be rid.eid.pid$"):
-        _allocation.allocate(HELLO, Facility(PFS), mzid="a/b", policy="pack", vlans=[2])
+        _allocation.allocate(HELLO, Facility(PFS, found()), mzid="a/b", policy="pack", vlans=[2])
 
 
 def test_remedy() -> None:
