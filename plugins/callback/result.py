@@ -105,9 +105,11 @@ class CallbackModule(CallbackBase):
             _result.Event(
                 host=None if task.run_once else result._host.get_name(),
                 status=status,
-                state=_state(task),
+                state=_option(task, "state", "present"),
                 check_mode=bool(task.check_mode),
                 result=result._result,
+                reads=task.resolved_action == _result.READER,
+                mzid=_option(task, "mzid"),
             )
         )
 
@@ -132,11 +134,14 @@ class CallbackModule(CallbackBase):
             raise SystemExit(1) from error
 
 
-def _state(task: t.Any) -> str | None:
-    """Return the option state of the module materialization; None for another module."""
+def _option(task: t.Any, name: str, default: str | None = None) -> str | None:
+    """Return an option that the module materialization was called with; None for another module.
+
+    The result does not tell it: since ansible-core 2.21 it has no ``invocation``.
+    """
     if task.resolved_action != _result.MODULE:
         return None
-    return task.args.get("state", "present")
+    return task.args.get(name, default)
 
 
 def _now() -> str:

@@ -122,8 +122,8 @@ options:
     default: false
   vfs:
     description:
-      - The guest NICs on this host and their VFs, as the lookup
-        P(mergetb.sriov.materialization#lookup) returns them for a host.
+      - The guest NICs on this host and their VFs, as M(mergetb.sriov.materialization_info) returns
+        them for a host.
     type: list
     elements: dict
     default: []
@@ -174,8 +174,7 @@ options:
 seealso:
   - module: mergetb.sriov.vf
   - module: mergetb.sriov.pci_driver
-  - plugin: mergetb.sriov.materialization
-    plugin_type: lookup
+  - module: mergetb.sriov.materialization_info
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Fails where a file names a home directory, this checkout, or a host that packages come from: a
 # user's machine has its own, and its package hosts are taken from its configuration.
 set -euo pipefail

@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Installs those of the named Debian packages that are missing, in one call of apt-get.
 # Usage: debian_packages.sh PACKAGE...
 set -euo pipefail

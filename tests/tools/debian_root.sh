@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Prints the directory of a Debian root that holds PACKAGE of SUITE, and makes it at first use.
 # Usage: debian_root.sh SUITE PACKAGE
 set -euo pipefail

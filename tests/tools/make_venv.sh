@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Makes the virtual environment VENV anew with PYTHON and installs what REQUIREMENTS lists,
 # in the versions of tests/constraints.txt.
 # Usage: make_venv.sh PYTHON VENV REQUIREMENTS
@@ -14,7 +18,7 @@ fail() {
 }
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "ansible-core 2.19 needs Python 3.11 or later; name one: make PYTHON=python3.11"
+    fail "ansible-core needs Python 3.11 or later; name one: make PYTHON=python3.11"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || "$tests/tools/debian_packages.sh" python3-venv
 
 megabytes=$(df --output=avail --block-size=1M . | tail -n 1)

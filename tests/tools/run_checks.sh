@@ -1,4 +1,8 @@
 #!/usr/bin/env bash
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Runs groups of make targets one after another and stops at the first that fails. The targets of a
 # group run at once, and what a command of theirs says is shown when it has ended.
 # Usage: run_checks.sh 'TARGET...'...

@@ -101,7 +101,7 @@ def find_python(version: str) -> Path | None:
 def main() -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     unsupported = (
-        "" if core_version.startswith(("2.16", "2.19")) else ", which 2.16 does not support"
+        "" if core_version.startswith(("2.16", "2.21")) else ", which 2.16 does not support"
     )
     print(f"ansible-core {core_version} on Python {python}{unsupported}", flush=True)
     prepare_home()

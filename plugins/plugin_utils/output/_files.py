@@ -11,6 +11,7 @@ started, whatever the environment says.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import stat
@@ -23,6 +24,11 @@ ROOM = 2**20
 """Bytes that must be free where a file is to be written: more than any of them has."""
 
 _MODE = 0o644
+
+
+def json_text(document: t.Mapping[str, t.Any]) -> str:
+    """Return a document as the text of a file, for programs and people; equal ones are alike."""
+    return f"{json.dumps(document, indent=4, sort_keys=True)}\n"
 
 
 def absolute(path: str) -> str:

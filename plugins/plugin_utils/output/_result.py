@@ -30,8 +30,8 @@ A run that was refused because a host was not reached has the code of that, see 
 """
 
 MODULE = "mergetb.sriov.materialization"
-FACT = "_sriov_materialization"
-"""The fact in which the role materialize keeps what the lookup has found."""
+READER = "mergetb.sriov.materialization_info"
+"""The action that reads a materialization."""
 
 
 class Run(t.NamedTuple):
@@ -51,8 +51,9 @@ class Run(t.NamedTuple):
 class Event(t.NamedTuple):
     """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
 
-    ``host`` is None for a task that runs once for all hosts. ``state`` is the option of the module
-    materialization, None for other tasks; ``check_mode`` is the task's.
+    ``host`` is None for a task that runs once for all hosts. ``state`` and ``mzid`` are options of
+    the module materialization, None for other tasks; ``check_mode`` is the task's. ``reads`` tells
+    whether the task has read the materialization.
     """
 
     host: str | None
@@ -60,6 +61,8 @@ class Event(t.NamedTuple):
     state: str | None
     check_mode: bool
     result: t.Mapping[str, t.Any]
+    reads: bool = False
+    mzid: str | None = None
 
     @property
     def plans(self) -> bool:
@@ -90,8 +93,9 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
     if not hosts:
         outcomes.add("refused")
         messages.append("the inventory has no host that the play is for")
-    found = _found(events)
-    mzid = found.get("mzid") or run.mzid or None
+    found = _read(events)
+    mzid = found.get("mzid") or _asked_for(events) or run.mzid or None
+    leafs = found.get("leafs", []) if run.action == "materialize" else []
     given = _given(events, [name for name, host in hosts.items() if host["outcome"] == "ok"])
     return {
         "version": VERSION,
@@ -106,7 +110,7 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
         "ended": run.ended,
         "hosts": hosts,
         "devices": _devices(given, mzid),
-        "leafs": [leaf | {"guest_tagged": _guest_tagged(leaf, given)} for leaf in found["leafs"]],
+        "leafs": [leaf | {"guest_tagged": _guest_tagged(leaf, given)} for leaf in leafs],
     }
 
 
@@ -162,14 +166,15 @@ def _changes(diff: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     ]
 
 
-def _found(events: t.Iterable[Event]) -> dict[str, t.Any]:
-    """Return the ``mzid`` that the tasks were about, and the ``leafs`` of the lookup."""
-    found: dict[str, t.Any] = {"leafs": []}
-    for event in events:
-        if event.state and "invocation" in event.result:
-            found["mzid"] = event.result["invocation"]["module_args"].get("mzid")
-        found |= event.result.get("ansible_facts", {}).get(FACT, {})
-    return found
+def _read(events: t.Sequence[Event]) -> t.Mapping[str, t.Any]:
+    """Return what the task that read the materialization tells of it."""
+    read = [event.result for event in events if event.reads and event.status == "ok"]
+    return read[-1] if read else {}
+
+
+def _asked_for(events: t.Sequence[Event]) -> str | None:
+    """Return the ``mzid`` that the tasks were about."""
+    return next((event.mzid for event in reversed(events) if event.mzid), None)
 
 
 def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:

@@ -79,11 +79,11 @@ def device_map(given: dict[str, t.Any]) -> dict[str, t.Any]:
 def result(given: dict[str, t.Any]) -> dict[str, t.Any]:
     """The document of a run that has changed attributes and a driver on one of its hosts."""
     leafs = _leafs.ports([_leafs.Uplink("", "x0", "ens1f0", "xleaf0", "swp1", "lan", None, 100)])
-    found = {"ansible_facts": {_result.FACT: {"mzid": MZID, "leafs": leafs}}}
+    read = {"mzid": MZID, "leafs": leafs}
     return _result.document(
         _result.Run("materialize", ["x0", "x1"], None, False, "", ""),
         [
-            _result.Event(None, "ok", state=None, check_mode=False, result=found),
+            _result.Event(None, "ok", state=None, check_mode=False, result=read, reads=True),
             _result.Event("x0", "ok", state="present", check_mode=False, result=given),
             _result.Event(
                 "x1", "failed", state="present", check_mode=False, result={"msg": "no driver"}

@@ -128,16 +128,13 @@ class Scene:
         }
 
     def wanted(self, phase: str) -> dict[Vf, int]:
-        """The VLANs after *phase*: of all VFs; then of some another, and fewer; then of none."""
+        """The VLANs after *phase*: of all VFs; another of the first and none of the last; none."""
         if phase == "dematerialize":
             return {}
         vlans = {vf: 100 + number for number, vf in enumerate(self.vfs)}
         if phase == "change":
-            third = len(vlans) // 3
-            for vf in self.vfs[:third]:
-                vlans[vf] += 400
-            for vf in self.vfs[-third:]:
-                del vlans[vf]
+            vlans[self.vfs[0]] += 400
+            del vlans[self.vfs[-1]]
         return vlans
 
     def carry_out(self, host: Host, phase: str) -> None:

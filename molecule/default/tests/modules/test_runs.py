@@ -19,7 +19,7 @@ from scapy.utils import PcapReader
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 TWIN = PROJECT / ".twin-molecule"
 
-VFS = 3
+VFS = 2
 RACERS = 20
 CYCLES = 3
 SSH = "-oControlMaster=auto -oControlPersist=60s -oServerAliveInterval=1 -oServerAliveCountMax=20"
@@ -168,8 +168,8 @@ def test_a_run_that_is_cut_off_while_it_reserves_has_no_host_changed(
     assert ledger(x0) == ledger(x1) == {}
 
 
-EXPERIMENTS = int(os.environ.get("RACE_EXPERIMENTS", "4"))
-"""A run keeps an emulated host busy for some ten seconds: 10 experiments take ten minutes."""
+EXPERIMENTS = int(os.environ.get("RACE_EXPERIMENTS", "2"))
+"""A run keeps an emulated host busy for some ten seconds: 10 experiments take nine minutes."""
 RUNS_EACH = 2
 CONTESTED_VFS = 4
 

@@ -8,9 +8,6 @@ import json
 import typing as t
 from pathlib import Path
 
-import yaml
-from ansible_collections.mergetb.sriov.plugins.action import controller_file as action
-from ansible_collections.mergetb.sriov.plugins.modules import controller_file as stub
 from ansible_collections.mergetb.sriov.tests.unit import command_line
 
 
@@ -52,28 +49,3 @@ def test_without_content_nothing_is_written(tmp_path: Path) -> None:
     code, told = run(tmp_path, path="out")
     assert (code, "changed=0" in told) == (0, True)
     assert not (tmp_path / "out").exists()
-
-
-def test_check_mode_fails_as_the_run_does(tmp_path: Path) -> None:
-    for arguments in ([], ["--check"]):
-        code, told = run(tmp_path, *arguments, path="nowhere/out", content="text")
-        assert code == 2
-        assert f"the directory {tmp_path}/nowhere does not exist" in told
-
-
-def test_arguments_are_checked(tmp_path: Path) -> None:
-    code, told = run(tmp_path, content="text", mode="0600")
-    assert code == 2
-    assert "missing required arguments: path" in told
-    code, told = run(tmp_path, path="out", mode="0600")
-    assert code == 2
-    assert "mode. Supported parameters include: content, path" in told
-
-
-def test_documentation_is_of_the_arguments() -> None:
-    options = yaml.safe_load(stub.DOCUMENTATION)["options"]
-    documented = {
-        name: {key: value for key, value in option.items() if key != "description"}
-        for name, option in options.items()
-    }
-    assert documented == action.ARGUMENT_SPEC

@@ -72,6 +72,12 @@ def test_dematerialize(facility: Facility) -> None:
     assert (document["devices"], document["leafs"]) == ([], [])
 
 
+def test_materialization_that_the_inventory_names(facility: Facility) -> None:
+    for host in ("x0", "x1"):
+        facility.connect(host, ansible_connection="local", sriov_mzid="one.hello.demo")
+    assert facility.document("dematerialize", 0)["mzid"] == "one.hello.demo"
+
+
 def test_release_of_what_nobody_holds(facility: Facility) -> None:
     document = facility.document("release", 10, "-e", "sriov_mzid=one.hello.demo")
     assert (document["action"], document["outcome"]) == ("release", "refused")

@@ -56,7 +56,8 @@ def test_check_mode_writes_nothing_and_predicts_the_run(tmp_path: Path, run_on: 
     assert machine.calls == []
     done = run(iommu=True, present=["iommu=pt"])
     assert set(predicted.pop("configured")) == set(done.pop("configured"))
-    del predicted["invocation"], done["invocation"]
+    for answer in (predicted, done):
+        answer.pop("invocation", None)  # Only before ansible-core 2.21.
     assert predicted == done
     assert done["changed"]
     files, entries = done["diff"]

@@ -61,7 +61,7 @@ def test_relative_paths_begin_in_the_directory_of_the_process(
 
 
 def test_paths_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="is no path: embedded null byte"):
+    with pytest.raises(InputError, match="is no path: .*embedded null "):
         _files.absolute("out\0.json")
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

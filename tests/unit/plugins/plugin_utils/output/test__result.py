@@ -46,12 +46,11 @@ LEAF = {"leaf": "xleaf0", "port": "swp1", "host": "x0", "pf": "ens1f0", "vlans":
 CHANGE = {"what": "ens1f0 VF 0", "before": {"vlan": 0}, "after": {"vlan": 100}}
 
 
-def lookup(**result: t.Any) -> Event:
-    """Return that the lookup has found the materialization, or has not."""
+def read(**result: t.Any) -> Event:
+    """Return that the materialization was read, or could not be."""
     found = {"mzid": "one.hello.demo", "hosts": {}, "leafs": [LEAF]}
     status = "failed" if result else "ok"
-    result = result or {"ansible_facts": {_result.FACT: found}}
-    return Event(None, status, state=None, check_mode=False, result=result)
+    return Event(None, status, state=None, check_mode=False, result=result or found, reads=True)
 
 
 def done(host: str, *, check: bool, changed: bool = True, **device: t.Any) -> Event:
@@ -76,7 +75,7 @@ def ended(host: str | None, status: str, *, check: bool, module: bool = True) ->
     )
 
 
-CHECKED = [lookup(), done("x0", check=True), done("x1", check=True, node="beta")]
+CHECKED = [read(), done("x0", check=True), done("x1", check=True, node="beta")]
 
 
 def document(*events: Event, run: Run = RUN) -> dict[str, t.Any]:
@@ -147,8 +146,13 @@ def test_vlans_that_guests_tag() -> None:
     assert document(*CHECKED, ok("x0", vlan_mode="vst"))["leafs"][0]["guest_tagged"] == []
 
 
+def test_leafs_are_set_up_for_what_is_given_only() -> None:
+    result = document(*CHECKED, ok("x0"), run=RUN._replace(action="dematerialize"))
+    assert (result["mzid"], result["leafs"]) == ("one.hello.demo", [])
+
+
 def test_refused_input() -> None:
-    result = document(lookup(msg="3 problems"), run=RUN._replace(mzid="one.hello.demo"))
+    result = document(read(msg="3 problems"), run=RUN._replace(mzid="one.hello.demo"))
     assert (result["outcome"], result["message"]) == ("refused", "3 problems")
     assert result["mzid"] == "one.hello.demo"
     assert of_hosts(result, "outcome") == ["untouched", "untouched"]
@@ -156,7 +160,7 @@ def test_refused_input() -> None:
 
 
 def test_refused_by_a_host() -> None:
-    result = document(lookup(), done("x0", check=True), ended("x1", "failed", check=True))
+    result = document(read(), done("x0", check=True), ended("x1", "failed", check=True))
     assert (result["outcome"], result["message"]) == ("refused", None)
     assert of_hosts(result, "outcome") == ["untouched", "refused"]
     assert of_hosts(result, "message") == [None, "failed!"]
@@ -182,7 +186,7 @@ def test_failed_after_the_last_write() -> None:
 
 
 def test_unreachable_before_the_first_write() -> None:
-    result = document(lookup(), ended("x0", "unreachable", check=True), done("x1", check=True))
+    result = document(read(), ended("x0", "unreachable", check=True), done("x1", check=True))
     assert (result["outcome"], _result.exit_code(result)) == ("refused", 4)
     assert of_hosts(result, "outcome") == ["unreachable", "untouched"]
     assert of_hosts(result, "changed") == [False, False]
@@ -210,9 +214,7 @@ def test_no_host() -> None:
 
 
 def test_id_from_the_arguments_of_the_module() -> None:
-    event = ok("x0")
-    arguments = {"invocation": {"module_args": {"mzid": "one.hello.demo"}}}
-    assert document(event._replace(result=event.result | arguments))["mzid"] == "one.hello.demo"
+    assert document(ok("x0")._replace(mzid="one.hello.demo"))["mzid"] == "one.hello.demo"
 
 
 def test_devices_that_make_no_device_map() -> None:

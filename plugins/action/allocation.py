@@ -1,0 +1,61 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import (
+    _allocation,
+    _experiment,
+    _placement,
+)
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import (
+    RESULTS,
+    ControllerAction,
+    Play,
+)
+
+
+class ActionModule(ControllerAction):
+    """The materialization of an experiment on the hosts of a facility."""
+
+    ARGUMENT_SPEC: t.ClassVar = {
+        "experiment": {"type": "str", "required": True},
+        "mzid": {"type": "str", "required": True},
+        "path": {"type": "str", "required": True},
+        "results": RESULTS,
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "facility": {"type": "str", "default": ""},
+        "placement": {"type": "str", "choices": list(_placement.POLICIES), "default": "spread"},
+        "vlans": {"type": "str", "default": "2-4094"},
+    }
+
+    def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
+        """Choose a VF for each NIC of the experiment and write its materialization."""
+        path, mzid, hosts = (arguments[name] for name in ("experiment", "mzid", "hosts"))
+        path = os.path.expanduser(path)
+        network = _document.load(path, _document.EXPERIMENT)
+        facility = _allocation.Facility(
+            pfs=play.pfs(hosts),
+            found=play.results(play.hosts, arguments["results"]),
+            excluded={host: play.variable(host, "sriov_excluded_pfs", []) for host in hosts},
+        )
+        try:
+            choices = _allocation.allocate(
+                _experiment.nics(network),
+                facility,
+                mzid=mzid,
+                policy=arguments["placement"],
+                vlans=_allocation.vlan_ids(arguments["vlans"]),
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        document = _allocation.materialization(choices, mzid=mzid, facility=arguments["facility"])
+        written = self.write(arguments["path"], _files.json_text(document))
+        return written | {"lines": list(map(str, choices))}

@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: materialization_info
+short_description: Read which virtual functions a MergeTB materialization takes of each host
+version_added: 0.1.0
+author: MergeTB facility developers (@mergetb)
+description:
+  - Reads a materialization (C(portal.v1.Materialization)), finds the endpoints of its links that
+    are virtual functions (VFs), and checks them against the C(sriov_pfs) of all hosts of the play.
+    The task fails unless all of it is right, and the error lists everything that is wrong.
+  - The content of the file tells its encoding, which is base64 text, the protocol buffer itself, or
+    JSON, each also inside the portal's response.
+  - It refuses a host or PF that the inventory does not offer, and a VF index beyond the count of
+    its PF.
+  - It refuses a VLAN outside 1 to 4094, and another than that of its segment.
+  - It refuses a VF, MAC address or NIC that is taken twice.
+  - It refuses a MAC address that is missing, zero, multicast, that of a PF, or not the same in all
+    places that give it.
+  - It refuses a VM that is allocated on another host than its endpoint, and a PF that also carries
+    virtio links.
+  - It refuses a port of a leaf that a PF is cabled to, where the waypoints of the link do not carry
+    the VLAN of the VF tagged, and a VLAN of a leaf that is that of two links. A leaf at which the
+    materialization has no waypoint at all is somebody else's to set up, and is allowed.
+  - It finds a PF by its MAC address, and by its name only where the materialization or the
+    inventory gives no MAC address.
+  - Names become ids of QEMU devices and libvirt aliases later. A NIC has at most 15 of the
+    characters C(A-Za-z0-9_-) and begins with a letter. A node has at most 63 of C(A-Za-z0-9_.-)
+    and begins with a letter or digit. Each part of the materialization's id has at most 63 of
+    C(A-Za-z0-9_-) and begins with a letter or digit.
+requirements:
+  - protobuf >= 4.25 (Python package where ansible runs)
+  - netaddr (Python package where ansible runs)
+notes:
+  - This is an action plugin and runs on the controller.
+  - It looks at all hosts, so it is for tasks with C(run_once).
+extends_documentation_fragment:
+  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.info
+options:
+  path:
+    description: The file, absolute or relative to the directory that Ansible was started in.
+    type: str
+    required: true
+seealso:
+  - module: mergetb.sriov.materialization
+"""
+
+EXAMPLES = r"""
+- name: Read which VFs the experiment takes
+  mergetb.sriov.materialization_info:
+    path: experiment.pb64
+  register: experiment
+  run_once: true
+
+- name: Show those of this host
+  ansible.builtin.debug:
+    msg: "{{ experiment.hosts[inventory_hostname] | default([]) }}"
+"""
+
+RETURN = r"""
+mzid:
+  description: Id of the materialization, C(rid.eid.pid).
+  returned: success
+  type: str
+  sample: one.hello.demo
+hosts:
+  description:
+    - For each host that gives VFs the list of these, sorted by PF and VF index.
+    - Empty if the materialization takes no VF.
+  returned: success
+  type: dict
+  sample:
+    x0:
+      - node: alpha
+        nic: eth1
+        link: lan0
+        pf: {name: ens1f0, mac: "04:72:00:00:10:00"}
+        vf_index: 0
+        mac: "02:72:00:00:00:01"
+        vlan: 100
+        mtu: 1500
+        addresses: [10.0.1.1/24]
+leafs:
+  description:
+    - The VLANs that each port of a leaf must carry, tagged, for the VFs, sorted by leaf and port. A
+      leaf without waypoint is here too.
+    - Without it are PFs that the inventory gives no leaf.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    leaf:
+      description: Name of the leaf.
+      type: str
+    port:
+      description: Name of its port, null where the facility's model gives none.
+      type: str
+    host:
+      description: The host that is cabled to the port.
+      type: str
+    pf:
+      description: The name of its PF.
+      type: str
+    vlans:
+      description: VLAN ids, sorted.
+      type: list
+      elements: int
+  sample:
+    - leaf: xleaf0
+      port: swp1
+      host: x0
+      pf: ens1f0
+      vlans: [100, 200]
+run:
+  description:
+    - A name for the run that goes on from here, for O(mergetb.sriov.materialization#module:run). It
+      begins with the time in UTC, so that the older of two runs has the name that sorts first.
+  returned: success
+  type: str
+  sample: 2026-11-20T12:00:00Z-0f3a9c
+"""

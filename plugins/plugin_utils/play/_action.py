@@ -1,0 +1,122 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the actions of the collection have in common: all of them run on the controller. PRIVATE."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
+
+RESULTS = {"type": "str", "required": True}
+"""The option ``results`` of an action."""
+
+
+class Play:
+    """The hosts of the play that a task belongs to, and their variables."""
+
+    def __init__(self, task_vars: t.Mapping[str, t.Any]) -> None:
+        self._task_vars = task_vars
+
+    @property
+    def hosts(self) -> list[str]:
+        """All hosts of the play, also those that failed or are not yet reached."""
+        return list(map(str, self._task_vars["ansible_play_hosts_all"]))
+
+    @property
+    def left(self) -> list[str]:
+        """The hosts that have not failed and could be reached so far."""
+        return list(map(str, self._task_vars["ansible_play_hosts"]))
+
+    def variable(self, host: str, name: str, default: t.Any = None) -> t.Any:
+        """Return a variable of a host.
+
+        :raises InputError: the inventory does not have the host
+        """
+        hostvars = self._task_vars["hostvars"]
+        if host not in hostvars:
+            raise InputError(f"host {host} is not in the inventory; add it there")
+        return hostvars[host].get(name, default)
+
+    def pfs(self, hosts: t.Iterable[str]) -> dict[str, t.Any]:
+        """Return the ``sriov_pfs`` of hosts.
+
+        :raises InputError: a host has none
+        """
+        return self._required(
+            hosts, "sriov_pfs", "use the inventory plugin mergetb.sriov.xir, or set it"
+        )
+
+    def results(self, hosts: t.Iterable[str], name: str) -> dict[str, t.Any]:
+        """Return what a task has registered as ``name``, by host.
+
+        :raises InputError: a host has not run the task
+        """
+        return self._required(
+            hosts,
+            name,
+            "all hosts must have run the task that registers it; use the strategy linear and no"
+            " serial",
+        )
+
+    def _required(self, hosts: t.Iterable[str], name: str, remedy: str) -> dict[str, t.Any]:
+        found = {host: self.variable(host, name) for host in hosts}
+        for host, value in found.items():
+            if value is None:
+                raise InputError(f"host {host} has no variable {name}: {remedy}")
+        return found
+
+
+class ControllerAction(ActionBase):
+    """An action that runs on the controller, in the process of Ansible, and reaches no host.
+
+    A subclass says in ``ARGUMENT_SPEC`` what it takes and in ``answer`` what it returns.
+    """
+
+    ARGUMENT_SPEC: t.ClassVar[dict[str, t.Any]]
+
+    _requires_connection = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
+    ) -> dict[str, t.Any]:
+        """Check the arguments and return the answer; input that cannot be used fails the task."""
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(self.ARGUMENT_SPEC)
+        try:
+            answer = self.answer(arguments, Play(task_vars or {}))
+        except InputError as error:
+            answer = {"failed": True, "msg": str(error)}
+        return result | {"changed": False} | answer
+
+    def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
+        """Return the result of the task.
+
+        :raises InputError: the input cannot be used
+        """
+        raise NotImplementedError
+
+    def write(self, path: str, content: str) -> dict[str, t.Any]:
+        """Write a file, in check mode only predict that, and return that part of the result.
+
+        :raises InputError: it cannot be written
+        """
+        path = _files.absolute(path)
+        if self._task.check_mode:
+            _files.require_writable(path)
+        before, after = _files.read(path), content.encode()
+        if before == after:
+            return {"changed": False, "path": path}
+        if not self._task.check_mode:
+            _files.write(path, after)
+        diff = {
+            "before": (before or b"").decode(errors="replace"),
+            "after": content,
+            "before_header": path,
+            "after_header": path,
+        }
+        return {"changed": True, "path": path} | ({"diff": diff} if self._task.diff else {})

@@ -1,0 +1,26 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.mergetb.sriov.tests.unit import acting
+
+AGREED = {"devices": [], "steps": {"ens1f0 VF 0": ["vlan 100"]}}
+OPTIONS = {"reserved": "reserved", "looked": "looked"}
+
+
+def test_hosts_are_judged_by_their_answers() -> None:
+    hostvars = {
+        "x0": {"reserved": AGREED},
+        "x1": {"reserved": AGREED, "looked": {"failed": True, "msg": "another run came"}},
+        "x2": {},
+    }
+    result = acting.run("agreement", OPTIONS, hostvars, left=["x0"])
+    assert result == {"changed": False, "missing": ["x1", "x2"], "changes": True}
+
+
+def test_all_agree() -> None:
+    hostvars = {"x0": {"reserved": {"devices": [], "steps": {}}, "looked": {}}}
+    result = acting.run("agreement", OPTIONS, hostvars, check=True)
+    assert result == {"changed": False, "missing": [], "changes": False}
