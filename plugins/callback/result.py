@@ -12,13 +12,14 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Writes one JSON document at the end of a play with the role P(mergetb.sriov.materialize#role),
-    P(mergetb.sriov.dematerialize#role) or P(mergetb.sriov.release#role), also where hosts failed or
-    could not be reached, and where the run was refused. It is described in C(docs/result.md).
-  - The document of an earlier run is removed when the play starts. So a run that was ended in the
+    P(mergetb.sriov.dematerialize#role) or P(mergetb.sriov.release#role), even if hosts failed or
+    could not be reached, or the run was refused. C(docs/result.md) describes the document.
+  - Removes the document of an earlier run when the play starts. So a run that was ended in the
     middle leaves none.
-  - The exit code of C(ansible-playbook) then tells the outcome, 0 for V(ok), 2 for V(failed), 4 for
-    V(unreachable) and 10 for V(refused); and it is 1 where the document cannot be written.
-  - Other playbooks are left alone.
+  - Sets the exit code of C(ansible-playbook) to 0 for V(ok), 2 for V(failed), 4 for V(unreachable)
+    and 10 for V(refused). It is also 4 if the run was refused because a host could not be reached,
+    and 1 if the document cannot be written.
+  - Leaves other playbooks alone.
 requirements:
   - enable in the configuration, for example by the environment variable
     C(ANSIBLE_CALLBACKS_ENABLED=mergetb.sriov.result)
@@ -28,8 +29,8 @@ options:
   path:
     description:
       - File for the document. Its directory must exist.
-      - A relative path is relative to the directory that Ansible was started in, one in the
-        configuration to that of the configuration.
+      - A relative path begins in the directory that Ansible was started in. In the configuration,
+        it begins in the directory of the configuration.
     type: path
     default: result.json
     env:

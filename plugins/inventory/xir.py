@@ -14,28 +14,28 @@ description:
     functions (PFs).
   - The source is the model itself, in a file whose name ends in C(.xir), C(.json), C(.pbuf),
     C(.pb) or C(.pb64), or a configuration whose name ends in C(.xir.yml) or C(.xir.yaml).
-  - The content tells the encoding of the model. Read are base64 text, the protocol buffer itself,
-    and JSON as protojson, betterproto and encoding/json write it, each also inside the portal's
-    response. All encodings of one model give the same inventory. A C(.json) file is taken only if
-    it begins like a facility.
-  - A host has the name of its resource's id. It is reached, C(ansible_host), at its first infranet
-    address, else at its fqdn, else at its id.
+  - The plugin finds the encoding of the model from its content. It reads base64 text, the protocol
+    buffer itself, and JSON as protojson, betterproto and encoding/json write it, and each of these
+    inside the portal's response. All encodings of one model give the same inventory. It takes a
+    C(.json) file only if the file begins like a facility.
+  - A host has the id of its resource as its name. C(ansible_host) is its first infranet address. If
+    it has none, it is its fqdn, and without that its id.
   - Its variables are C(xir_id), C(xir_facility), C(xir_roles), C(xir_alloc), C(sriov_pfs) and
     C(sriov_max_vfs), which is the sum of the C(max_vfs) of its PFs.
-  - C(sriov_pfs) lists the PFs that are offered for virtual functions, each with C(name), C(mac),
-    C(max_vfs), C(nic_model), C(product), C(capacity) in bit/s, C(link_roles), and C(leaf), which
-    is the C(host) and the C(port) of the switch at the other end of the cable, and the C(domain) of
-    all switches that cables join with it. What the model leaves open is null. So is the NIC model
-    C(Intel200), whose number is zero and cannot be told from unset.
+  - C(sriov_pfs) lists the PFs that are offered for virtual functions. Each has C(name), C(mac),
+    C(max_vfs), C(nic_model), C(product), C(capacity) in bit/s, C(link_roles) and C(leaf). C(leaf)
+    has the C(host) and the C(port) of the switch at the other end of the cable, and the C(domain)
+    of all switches that cables join with it. What the model leaves open is null. The NIC model
+    C(Intel200) is null, too, because its number is zero, which cannot be told from unset.
   - The groups are C(hypervisors), C(mellanox) for hosts that offer a PF of a Mellanox or NVIDIA
     NIC, one for each role such as C(role_hypervisor), and one for each leaf such as
     C(leaf_xleaf0). Characters that the name of a group cannot have become underscores.
   - Values of enums that this version does not know stay numbers. Unknown fields are skipped.
-  - No text of a model is ever a template. Errors that name the element are a text that is not
-    printable or has more than 255 characters, a host name with other characters than letters,
-    digits, underscores, dots and hyphens, two resources of one id, two PFs of one name on a host,
-    and a PF that shares its MAC address with another port. Where more than two ports share a cable
-    and no breakout index tells them apart, there is a warning and C(leaf) is null.
+  - No text of a model is ever a template. The plugin refuses a text that is not printable or has
+    more than 255 characters; a host name with other characters than letters, digits, underscores,
+    dots and hyphens; two resources of one id; two PFs of one name on a host; and a PF that shares
+    its MAC address with another port. The error names the element. If more than two ports share a
+    cable and no breakout index tells them apart, the plugin warns and C(leaf) is null.
 notes:
   - When this plugin refuses a damaged model, Ansible tries the file with the other plugins that are
     enabled. C(ansible.builtin.ini) takes base64 text for the name of a host. Leave it out of

@@ -18,7 +18,7 @@ extends_documentation_fragment:
   - mergetb.sriov._attributes.info
 options:
   paths:
-    description: The capture files (pcap, Ethernet); one that is still written can be read too.
+    description: The capture files (pcap, Ethernet). A file that is still being written will do.
     type: list
     elements: path
     required: true

@@ -11,10 +11,10 @@ short_description: Write a file on the controller, or find out whether it could 
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Writes a file in the process of Ansible itself. No host is reached for it, not even one that is
-    named C(localhost), and it takes no C(become).
-  - A file is replaced as a whole, so that a reader sees all of it or what was before. It can be
-    read by all users and written by its owner.
+  - Writes a file in the process of Ansible itself. It reaches no host for that, not even one that
+    is named C(localhost), and takes no C(become).
+  - Replaces the file as a whole, so a reader sees all of it or what was there before. All users can
+    read the file, and its owner can write it.
   - The roles of the collection use it for what they leave on the controller.
 notes:
   - This is an action plugin and runs on the controller.
@@ -24,20 +24,20 @@ extends_documentation_fragment:
 attributes:
   platform:
     details:
-      - It is the controller that this is about.
+      - This module changes the controller only.
 options:
   path:
     description:
-      - The file. A relative path is relative to the directory that Ansible was started in. A
-        symbolic link is followed.
+      - The file. A relative path begins in the directory that Ansible was started in. The module
+        follows a symbolic link.
     type: str
     required: true
   content:
     description:
       - The text to write.
-      - Where left out, nothing is written. The task then fails if the file could not be written,
-        because its directory is missing or read-only, or has less than 1 MiB free, or because
-        something else than a regular file has the name.
+      - If you leave it out, the module writes nothing. It only fails if the file could not be
+        written, because the directory is missing or read-only or has less than 1 MiB free, or
+        because the name belongs to something that is not a regular file.
     type: str
 """
 

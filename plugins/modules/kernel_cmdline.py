@@ -12,28 +12,29 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Adds and removes single arguments in the configuration of the boot loader, and leaves all else
-    as it is. Then it has the boot entries made again and reads them back. What fails, or loses an
-    argument, is put back and is an error.
-  - The boot loader is the one that is there. That is GRUB of Debian and Ubuntu, C(grubby) of RHEL
-    and Fedora, or C(/etc/kernel/cmdline) with C(kernel-install) or C(proxmox-boot-tool). Where
-    there is none, the running kernel must have been started with what is wanted.
-  - GRUB's configuration is a shell script. The module does not edit your lines in it, and asks a
-    shell what they come to, before and after. Its arguments are kept in
+    as it is. Then it has the boot entries made again and reads them back. If that fails, or an
+    entry has lost an argument, the module puts the files back and fails.
+  - It works with GRUB of Debian and Ubuntu, with C(grubby) of RHEL and Fedora, and with
+    C(/etc/kernel/cmdline) and C(kernel-install) or C(proxmox-boot-tool), whichever the host has. If
+    the host has none of them, the running kernel must have the arguments already.
+  - GRUB's configuration is a shell script. The module does not edit your lines in it. It asks a
+    shell what they come to, before and after. It keeps its arguments in
     C(/etc/default/grub.d/zz-mergetb-sriov.cfg), which C(update-grub) reads last. That file adds to
-    what the others say and takes from it, so conditions and commands in them stay in force. Where
-    it would be read too early or could not keep an argument, nothing is changed and the module
-    fails. The file remembers what was asked for, and is gone when O(absent) has named it all.
-  - C(grubby) changes the entries of all kernels. For kernels to come, the same lines are kept at
-    the end of C(/etc/default/grub), and C(/etc/kernel/cmdline) is edited.
-  - Lines of C(/etc/kernel/cmdline) that begin with C(#) are comments. systemd before 257 takes them
-    for arguments, which then must not contradict O(present).
-  - It refuses, without a change, ostree, and unified kernel images that C(kernel-install) does not
-    make. GRUB without C(update-grub) or C(grubby), as on SUSE and Arch, is not found; set the
-    arguments by hand there.
-  - In check mode, too, a shell reads GRUB's configuration, as at every update of a kernel; commands
-    in it are run.
-  - An argument whose comma-separated value includes the wanted one gives it.
-    V(intel_iommu=on,sm_on) gives V(intel_iommu=on).
+    what the others say and takes from it, so conditions and commands in them stay in force. If
+    C(update-grub) would read it too early, or it could not keep an argument, the module changes
+    nothing and fails. The file remembers what you asked for. It is gone once O(absent) has named
+    all of that.
+  - C(grubby) changes the entries of all kernels. For kernels to come, the module keeps the same
+    lines at the end of C(/etc/default/grub), and edits C(/etc/kernel/cmdline).
+  - Lines of C(/etc/kernel/cmdline) that begin with C(#) are comments. But systemd before 257 takes
+    them for arguments, so they must not contradict O(present).
+  - It refuses ostree, and unified kernel images that C(kernel-install) does not make, and changes
+    nothing there. It does not find GRUB without C(update-grub) or C(grubby), as on SUSE and Arch.
+    Set the arguments by hand there.
+  - A shell reads GRUB's configuration in check mode, too, and runs the commands in it, as it does
+    at every update of a kernel.
+  - An argument with a comma-separated value counts for each of the values. V(intel_iommu=on,sm_on)
+    is as good as V(intel_iommu=on).
   - It never reboots. RV(reboot_required) tells whether a reboot is needed.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
@@ -43,17 +44,17 @@ options:
     description:
       - Set what the IOMMU of this platform needs, and take away what switches an IOMMU off.
       - The ACPI table of the firmware tells the platform. Intel's (C(DMAR)) needs
-        V(intel_iommu=on); AMD's (C(IVRS)) and Arm's (C(IORT)) need nothing. V(amd_iommu=on), which
-        the kernel does not know, is taken away.
-      - A reboot is then required only where the IOMMU is not effective. Where no reboot can make it
+        V(intel_iommu=on); AMD's (C(IVRS)) and Arm's (C(IORT)) need nothing. The module takes
+        V(amd_iommu=on) away, which the kernel does not know.
+      - A reboot is then required only if the IOMMU is not effective. If no reboot can make it
         effective, the module fails and says what can.
     type: bool
     default: false
   present:
     description:
       - Kernel arguments that the next boot must have.
-      - The opposite of a value that is V(on), V(off), V(pt) or V(nopt) is replaced. An argument of
-        the same name with another value stays, since some may be given several times.
+      - They replace the opposite of a value that is V(on), V(off), V(pt) or V(nopt). An argument of
+        the same name with another value stays, because some may be given several times.
     type: list
     elements: str
     default: []
@@ -62,8 +63,8 @@ options:
       - Kernel arguments that the next boot must not have.
       - V(name=value) means that value, also within a comma-separated list. V(name) means the
         argument with any value but one that O(present) wants.
-      - So what the module has added is taken back. With GRUB, what it removed because of that comes
-        back too.
+      - Name here what the module has added to take it back. With GRUB, the arguments that it
+        removed for them then come back.
     type: list
     elements: str
     default: []
@@ -119,7 +120,7 @@ pending:
       elements: str
       sample: [intel_iommu=on, iommu=pt]
     unwanted:
-      description: Arguments that it was started with and that must not be.
+      description: Arguments that it was started with and that it must not have.
       type: list
       elements: str
       sample: [intel_iommu=off]
@@ -129,7 +130,7 @@ iommu:
   type: dict
   contains:
     platform:
-      description: Which one the firmware announces, null where none.
+      description: The IOMMU that the firmware announces; null if it announces none.
       type: str
       sample: Intel VT-d
     effective:
@@ -138,8 +139,8 @@ iommu:
       sample: false
 reboot_required:
   description:
-    - Whether what is wanted takes a reboot. With O(iommu) that is so where the IOMMU is not
-      effective, else where the running kernel's arguments differ from what is wanted.
+    - Whether a reboot is needed. With O(iommu) it is if the IOMMU is not effective. Without, it is
+      if the running kernel has other arguments than those asked for.
   returned: success
   type: bool
   sample: true
@@ -150,8 +151,8 @@ reason:
   sample: the kernel was started without intel_iommu=on and with intel_iommu=off
 reboot_cause:
   description:
-    - Why a reboot is required with O(iommu), in the form that M(mergetb.sriov.reboot_marker) takes;
-      null where none is.
+    - Why O(iommu) takes a reboot, in the form that M(mergetb.sriov.reboot_marker) takes; null if it
+      takes none.
   returned: success
   type: dict
   sample: null

@@ -11,9 +11,9 @@ short_description: Load kernel modules, now and at every boot
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Loads what is not loaded yet with C(modprobe) and reads back that the kernel has it.
+  - Loads with C(modprobe) what is not loaded yet, and reads back that the kernel has it.
   - Writes C(/etc/modules-load.d/<name>.conf), which systemd reads at boot.
-  - A module that is built into the kernel is taken for loaded.
+  - A module that is built into the kernel counts as loaded.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change

@@ -12,20 +12,20 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Claims the VFs of one materialization on this host and makes each of them what its guest NIC
-    needs. A VF loses its driver, gets its MAC, VLAN and spoof checking, is read back, and only
-    then gets its driver. Where that fails it stays without a driver, the other VFs go on, and the
-    call fails at its end.
+    needs. The module takes the VF's driver, sets MAC, VLAN and spoof checking, reads them back, and
+    only then gives the VF its driver. If that fails, the VF stays without a driver, the module goes
+    on with the other VFs, and the call fails at its end.
   - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF, what
-    it is to be and how it was before, and gives back exactly that. A call that was ended in the
-    middle is finished by the next.
-  - A VF that another materialization holds or has reserved, or that somebody uses, refuses the
-    whole call before its first write; all problems are named at once. So does a VLAN or MAC that
-    another guest has, also one that no materialization knows of but the kernel.
-  - A materialization with several hosts is given on all of them or on none. Reserve on each with
-    O(state=reserved). When all have agreed, carry it out on each with O(state=present). When one
-    has not, or was not reached, take the reservations back with O(state=withdrawn). Pass the same
-    O(run) to all of these calls. Before any host is carried out, reserve once more on those where
-    RV(reserved) is empty, which shows another run of the materialization.
+    the VF must be and how it was before. When it takes the VF back, it restores exactly that. If a
+    call was ended in the middle, the next one finishes it.
+  - Refuses the whole call before its first write, and names all problems at once, if another
+    materialization holds or has reserved one of the VFs, if somebody uses one, or if another guest
+    has its VLAN or MAC, even if only the kernel knows of that.
+  - To give a materialization its VFs on all of its hosts or on none, reserve on each host with
+    O(state=reserved). When all have agreed, carry it out on each with O(state=present). If one has
+    not, or was not reached, take the reservations back with O(state=withdrawn). Pass the same
+    O(run) to all of these calls. Before you carry it out on any host, reserve once more on those
+    where RV(reserved) is empty. That shows another run of the materialization.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -37,11 +37,11 @@ options:
   state:
     description:
       - V(reserved) checks all that V(present) checks, and remembers that O(run) is going to give
-        O(vfs) to the materialization. Nobody else gets these VFs then. It touches no VF. A VF that
-        the materialization is going to lose is reserved, too.
-      - V(present) gives O(vfs) to the materialization and takes from it what it holds beyond them.
-        With O(run), it changes only what that run has reserved, and nothing where another run of
-        the materialization has reserved something else.
+        O(vfs) to the materialization. Nobody else gets these VFs then. It also reserves the VFs
+        that the materialization is going to lose. It touches no VF.
+      - V(present) gives O(vfs) to the materialization and takes all its other VFs away. With
+        O(run), it changes only what that run has reserved. It changes nothing if another run of the
+        materialization has reserved something else.
       - V(withdrawn) takes back what O(run) has reserved and not carried out.
       - V(absent) takes all that the materialization holds, and all that is reserved for it.
     type: str
@@ -50,10 +50,10 @@ options:
   run:
     description:
       - Name of the run that reserves, unique among all runs of all controllers.
-      - Runs of one materialization share a reservation where they want the same. So the next run
+      - Runs of one materialization share a reservation if they want the same. So the next run
         finishes what a run that was killed has reserved.
-      - Of runs of two materializations that want the same VFs, the one whose name sorts first waits
-        up to a minute for the other to take its reservation back. So begin the name with the time.
+      - If runs of two materializations want the same VFs, the one whose name sorts first waits up
+        to a minute for the other to take its reservation back. So begin the name with the time.
     type: str
   driver:
     description: The driver that the VFs get.
@@ -61,10 +61,10 @@ options:
     default: vfio-pci
   attributes:
     description:
-      - What all VFs of the call get on top of their MAC, VLAN and spoof checking; see
+      - What all VFs of the call get on top of their MAC, VLAN and spoof checking. See
         M(mergetb.sriov.vf) for the attributes and their units.
-      - Where left out, O(attributes.qos) is 0, O(attributes.vlan_proto) V(802.1Q) and
-        O(attributes.trust) false; the others stay as they are.
+      - By default O(attributes.qos) is 0, O(attributes.vlan_proto) is V(802.1Q) and
+        O(attributes.trust) is false. The other attributes stay as they are.
     type: dict
     suboptions:
       qos:
@@ -92,10 +92,11 @@ options:
         type: bool
   unsupported:
     description:
-      - What an attribute does that the driver of the NIC refuses. With V(fail), which holds where
-        nothing is said, the VF gets no driver and the call fails. With V(warn) the VF goes without
-        it; that is remembered, and not tried again.
-      - What isolates a VF (MAC, VLAN, its protocol and priority, spoof checking) is not in here.
+      - What to do if the driver of the NIC refuses an attribute. With V(fail), the default, the VF
+        gets no driver and the call fails. With V(warn) the VF goes without the attribute.
+        The module remembers that and does not try again.
+      - What isolates a VF (MAC, VLAN, its protocol and priority, spoof checking) cannot be named
+        here.
     type: dict
     suboptions:
       trust: &way
@@ -108,15 +109,15 @@ options:
       query_rss: *way
   without_vst:
     description:
-      - What happens to VFs of a NIC that tags no VLANs for them and keeps no attributes at all.
-      - V(refuse) refuses the call. V(trunk) gives the VF to its guest all the same, which then has
-        to tag its frames and can send on any VLAN that the leaf's port carries; the device map says
-        C(vlan_mode) V(trunk).
+      - What to do with VFs of a NIC that tags no VLANs for them and keeps no attributes at all.
+      - V(refuse) refuses the call. V(trunk) gives the VF to its guest all the same. The guest then
+        has to tag its frames, and can send on any VLAN that the leaf's port carries. The device map
+        says C(vlan_mode) V(trunk).
     type: str
     choices: [refuse, trunk]
     default: refuse
   force:
-    description: Take and change VFs even where somebody uses them.
+    description: Whether to take and change VFs even if somebody uses them.
     type: bool
     default: false
   vfs:
@@ -220,7 +221,7 @@ EXAMPLES = r"""
 RETURN = r"""
 devices:
   description:
-    - The guest NICs with the PCI functions that play them, in the order of O(vfs).
+    - The guest NICs and their PCI functions, in the order of O(vfs).
     - Empty for O(state=absent).
   returned: success
   type: list
@@ -255,11 +256,11 @@ devices:
       type: int
       sample: 100
     vlan_mode:
-      description: V(vst) where the NIC tags the frames, V(trunk) where the guest has to.
+      description: V(vst) if the NIC tags the frames, V(trunk) if the guest has to.
       type: str
       sample: vst
     mtu:
-      description: MTU of the guest NIC in bytes, null where none is asked for.
+      description: MTU of the guest NIC in bytes; null if none is asked for.
       type: int
       sample: 1500
     driver:
@@ -272,8 +273,8 @@ devices:
       sample: 0
 reserved:
   description:
-    - The VFs that are reserved. One that the materialization holds in the same way already is not
-      among them, also where somebody has changed it and O(state=present) is going to mend that.
+    - The VFs that are reserved. The list leaves out a VF that the materialization already holds in
+      the same way, even if somebody has changed it and O(state=present) is going to mend that.
   returned: success with O(state=reserved)
   type: list
   elements: str

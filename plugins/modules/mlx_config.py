@@ -13,18 +13,18 @@ author: MergeTB facility developers (@mergetb)
 description:
   - Sets parameters of the firmware, such as C(SRIOV_EN) and C(NUM_OF_VFS), with C(mstconfig) or
     C(mlxconfig).
-  - Compares with the value of the next start and writes only what differs, so that a second call
-    writes nothing, also where no reboot was made between the two.
-  - The ports of one card share their configuration. They are one device here; it is an error to
-    want one parameter otherwise for one port than for another.
-  - A number of VFs (C(NUM_OF_VFS), C(PF_NUM_OF_VF)) that is larger than the wanted one suffices
-    and is left alone. It is lowered where O(lower_numvfs) names the card. A card is never made to
-    offer fewer VFs than one of its ports has, gets at boot from M(mergetb.sriov.numvfs), or has
-    given to a materialization.
-  - Writes all parameters of a card in one go. Where one is hidden until another is set
-    (C(PF_NUM_OF_VF) until C(PF_NUM_OF_VF_VALID)), that other goes first, by itself.
-  - Where something cannot be, for whichever card, nothing is written. Where the card refuses what
-    is written, the error tells which parameters are written by then and which are not.
+  - Compares with the value of the next start and writes only what differs. So a second call writes
+    nothing, even if there was no reboot between the two.
+  - The ports of one card share their configuration and are one device here. It is an error to want
+    different values of one parameter for two ports of a card.
+  - A number of VFs (C(NUM_OF_VFS), C(PF_NUM_OF_VF)) that is larger than the wanted one suffices.
+    The module leaves it alone, unless O(lower_numvfs) names the card. It never makes a card offer
+    fewer VFs than one of its ports has, gets at boot from M(mergetb.sriov.numvfs), or has given to
+    a materialization.
+  - Writes all parameters of a card in one go. If a parameter is hidden until another is set
+    (C(PF_NUM_OF_VF) until C(PF_NUM_OF_VF_VALID)), the module writes that other one first.
+  - If one card cannot have what is wanted, the module writes to none. If a card refuses a write,
+    the error tells which parameters are written by then and which are not.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -41,7 +41,7 @@ options:
         required: true
       settings:
         description:
-          - Values by name of the parameter, which is spelt as C(mstconfig query) shows it. One
+          - Values by name of the parameter. Spell the name as C(mstconfig query) shows it. One
             element of an array is V(NAME[0]).
           - A value is a number (also V(0x10)), a boolean, or the text of an enumeration in any
             case.
@@ -49,19 +49,19 @@ options:
         required: true
       names:
         description:
-          - What else O(card_settings) and O(lower_numvfs) may name the card by, such as the name
-            and the MAC of the PF.
+          - Other names that O(card_settings) and O(lower_numvfs) may use for the card, such as the
+            name and the MAC of the PF.
         type: list
         elements: str
         default: []
   settings:
-    description: Settings of all cards, which go before those of O(devices).
+    description: Settings of all cards. They override those of O(devices).
     type: dict
     default: {}
   card_settings:
     description:
-      - Settings of single cards, which go before all others. A card is named by the address or one
-        of the names of any of its ports in O(devices).
+      - Settings of single cards. They override all others. Name a card by the address or one of the
+        names of any of its ports in O(devices).
     type: dict
     default: {}
   lower_numvfs:
@@ -70,24 +70,25 @@ options:
     elements: str
     default: []
   tool:
-    description: The tool; V(auto) is C(mstconfig), or C(mlxconfig) where only that is installed.
+    description: The tool; V(auto) is C(mstconfig), or C(mlxconfig) if only that is installed.
     type: str
     choices: [auto, mstconfig, mlxconfig]
     default: auto
   largest_numvfs:
-    description: Have the largest C(NUM_OF_VFS) of its ports hold for a card.
+    description: Whether a card gets the largest C(NUM_OF_VFS) of its ports.
     type: bool
     default: false
   reset:
     description:
       - Have a card that is not yet as wanted load its configuration at once (C(mstfwreset), level
-        3), which takes its interfaces away for some seconds.
-      - It is done only where no port of the card has VFs, carries a default route or the route to
-        the SSH client, is part of a bond, bridge, Open vSwitch or any other interface, is a
-        guest's or in another network namespace, and no storage comes through one (iSCSI, NVMe over
-        Fabrics, NFS and other network file systems). It is not done on a host with storage that
-        comes by a way which cannot be told, such as a tunnel. Where it is not done or fails, a
-        warning tells why, and the reboot remains.
+        3). Its interfaces are away for some seconds.
+      - The module does not reset a card if one of its ports has VFs; carries a default route, the
+        route to the SSH client, or storage (iSCSI, NVMe over Fabrics, NFS and other network file
+        systems); is part of a bond, a bridge, Open vSwitch or another interface; belongs to a
+        guest; or is in another network namespace. Nor does it reset any card if it cannot tell the
+        way by which storage comes, as with a tunnel.
+      - If the module does not reset the card, or the reset fails, a warning tells why, and the card
+        still needs the reboot.
     type: bool
     default: false
 seealso:
@@ -137,8 +138,8 @@ devices:
       description:
         - The parameters that are wanted for the card, by name.
         - A value is a boolean, a number or the text of an enumeration with its number
-          (V(ETH(2\))). It is null where the firmware does not tell it, as old firmware does not
-          tell C(current).
+          (V(ETH(2\))). It is null if the firmware does not tell it. Old firmware does not tell
+          C(current).
       type: dict
       contains:
         default:
@@ -161,9 +162,9 @@ devices:
     reboot_required:
       description:
         - Whether the card runs with another value than the wanted one, whoever wrote it.
-        - Where the firmware does not tell C(current), that is seen from C(sriov_totalvfs) for
-          C(SRIOV_EN) and C(NUM_OF_VFS), and for other parameters from whether this call writes
-          them. A warning tells so.
+        - If the firmware does not tell C(current), the module judges C(SRIOV_EN) and
+          C(NUM_OF_VFS) by C(sriov_totalvfs), and other parameters by whether this call writes them.
+          A warning says so.
       type: bool
       sample: true
     power_cycle_required:
@@ -189,8 +190,8 @@ power_cycle_required:
   sample: false
 reboot_cause:
   description:
-    - Why a reboot is required, in the form that M(mergetb.sriov.reboot_marker) takes; null where
-      none is.
+    - Why a reboot is required, in the form that M(mergetb.sriov.reboot_marker) takes; null if none
+      is.
   returned: success
   type: dict
   sample:
@@ -200,9 +201,9 @@ reboot_cause:
     power_cycle: false
 steps:
   description:
-    - What was done, or would be in check mode, for each card that changes, by the first address
-      that it was named by.
-    - In check mode the value of a hidden parameter is unknown, so it is taken for one that differs.
+    - What was done, or would be in check mode, to each card that changes, by the first of its
+      addresses in O(devices).
+    - In check mode the value of a hidden parameter is unknown. The module assumes that it differs.
   returned: success
   type: dict
   sample: {"0000:3b:00.0": ["SRIOV_EN=1 NUM_OF_VFS=16"]}

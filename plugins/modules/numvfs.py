@@ -15,12 +15,12 @@ description:
     (C(sriov_drivers_autoprobe) is 0), so that a VF belongs to nobody until it is isolated.
   - Writes a udev rule for each PF that does the same at every boot, before anything can use a VF.
     PFs that a call does not name keep what they have, the rule too.
-  - A PF is given up by O(pfs[].numvfs=0), which also takes its rule away. That is possible for a
-    PF that is not on the host any more, named by its MAC or PCI address.
-  - Writes nothing where a PF has the wanted number already.
-  - A number that differs can only be reached by way of 0, which destroys all VFs of the PF. That
-    happens only where none of them is in use or held by a materialization. Nor is a rule lowered
-    for a PF whose VFs a materialization holds and which are not there just now.
+  - To give a PF up, set O(pfs[].numvfs=0). That also takes its rule away. If the PF is not on the
+    host any more, name it by its MAC or PCI address.
+  - Writes nothing if a PF has the wanted number already.
+  - The kernel changes a number only by way of 0, which destroys all VFs of the PF. The module does
+    that only if nobody uses one of them and no materialization holds one. Nor does it lower the
+    rule of a PF whose VFs are not there just now while a materialization holds them.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -41,12 +41,12 @@ options:
         required: true
   at_boot:
     description:
-      - Whether the rules of these PFs in C(/etc/udev/rules.d/70-mergetb-sriov.rules) are written
-        or taken away. Where V(false), that file stays as it is.
+      - Whether to write or take away the rules of these PFs in
+        C(/etc/udev/rules.d/70-mergetb-sriov.rules). With V(false), that file stays as it is.
     type: bool
     default: true
   force:
-    description: Destroy VFs even where they are in use.
+    description: Whether to destroy VFs even if they are in use.
     type: bool
     default: false
 seealso:

@@ -15,9 +15,9 @@ description:
     any number of functions in one call.
   - Uses C(driver_override), so that no other function of the same kind is touched, and reads back
     which driver took the function.
-  - Before a function goes to VFIO, its IOMMU group must be free of devices that stay with other
-    drivers; those are named.
-  - A function that is in use is not taken away from who uses it.
+  - Fails if a function is to go to VFIO and a device of its IOMMU group stays with another driver.
+    The error names the device.
+  - Takes no function away from anybody who uses it.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -38,10 +38,10 @@ options:
         description: Index of the VF of O(devices[].pf), from 0.
         type: int
       driver:
-        description: Name of the driver; left out or empty, the function has none.
+        description: Name of the driver. If you leave it out, the function gets none.
         type: str
   force:
-    description: Take functions away even where they are in use.
+    description: Whether to take functions away even if they are in use.
     type: bool
     default: false
 seealso:

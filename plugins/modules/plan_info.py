@@ -11,20 +11,20 @@ short_description: See what preparing a host or materializing an experiment is g
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Reads the host and plans with the functions of the modules that do it, role by role, what
-    the playbook C(mergetb.sriov.prepare) or C(mergetb.sriov.materialize) is going to do, up to the
-    first thing that stops it. Nothing is changed.
-  - What comes behind a restart is planned for the host as it comes back. It has the VFs that its
-    udev rules make, and the links of its PFs are taken to be up or down as now.
-  - What firmware of ConnectX and BlueField cards needs is unknown as long as C(mstconfig) is not
-    installed. A warning says so.
+  - Reads the host and plans what the playbook C(mergetb.sriov.prepare) or
+    C(mergetb.sriov.materialize) is going to do there, role by role, up to the first thing that
+    stops it. It plans with the functions of the modules that do it. It changes nothing.
+  - Plans the steps after a restart for the host as it comes back, with the VFs that its udev rules
+    make. It assumes that the links of its PFs are then up or down as now.
+  - Cannot know what the firmware of ConnectX and BlueField cards needs while C(mstconfig) is not
+    installed. A note says so.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.info
 options:
   prepare:
     description:
-      - Plan the preparation of the host with these variables of its roles, here without the prefix
+      - Plan C(mergetb.sriov.prepare) with these variables of its roles. Leave out their prefix
         C(sriov_).
       - One of O(prepare) and O(materialize) is required.
     type: dict
@@ -108,15 +108,15 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description:
-    - V(ready) where nothing is to be done, V(change) where something is, V(reboot) where that takes
-      a RV(restart), and V(blocked) where something prevents it.
+    - V(ready) if nothing is to be done, V(change) if there are steps, V(reboot) if they take a
+      RV(restart), and V(blocked) if something prevents them.
   returned: success
   type: str
   sample: reboot
 restart:
   description:
-    - V(reboot), V(firmware reset), which takes the card's interfaces away for seconds, or
-      V(power cycle), which no run makes; null for none.
+    - The restart that the steps take; null for none. After V(firmware reset) the card's interfaces
+      are away for seconds. No run makes a V(power cycle).
   returned: success
   type: str
   sample: reboot
@@ -131,7 +131,7 @@ steps:
       type: str
       sample: vfs
     element:
-      description: What it is done to, a file, device or service.
+      description: The file, device or service that changes.
       type: str
       sample: "0000:3b:00.0"
     action:
@@ -149,11 +149,11 @@ blockers:
       type: str
       sample: preflight
     message:
-      description: Why, and what helps.
+      description: The cause, and what helps.
       type: str
       sample: "ens1f0 (0000:3b:00.0): it has no driver; load the driver of the card"
 notes:
-  description: What does not stop it, but should be known.
+  description: What does not stop the run, but should be known.
   returned: success
   type: list
   elements: str

@@ -12,31 +12,30 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Finds each PF by its permanent MAC, reads its capabilities from PCI configuration space, and
-    tells what is in the way of its VFs and what helps.
-  - Problems are returned, all in one list; the module itself fails only for input that it cannot
-    use.
+    tells what prevents its VFs and what helps.
+  - Returns all problems in one list. The module itself fails only for input that it cannot use.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.info
 options:
   pfs:
     description:
-      - The PFs, as the inventory has them in C(sriov_pfs). Of each C(name), C(mac) and C(max_vfs)
-        are used; a PF without C(mac) is found by its C(name), which is then an interface or a PCI
-        address.
+      - The PFs, as the inventory has them in C(sriov_pfs). The module uses C(name), C(mac) and
+        C(max_vfs) of each. It finds a PF without C(mac) by its C(name), which then must be an
+        interface or a PCI address.
     type: list
     elements: dict
     required: true
   numvfs:
     description:
-      - Numbers of VFs by C(name), where they are not the C(max_vfs) of the model; or one number for
-        all PFs.
+      - Numbers of VFs by C(name), for PFs that do not get the C(max_vfs) of the model. Or one
+        number for all PFs.
     type: raw
     default: {}
   firmware:
     description:
-      - Whether the firmware of NICs is set before their VFs are created, by the roles that are the
-        keys of RV(firmware). Too few VFs of such a NIC are then a warning, not an error.
+      - Whether the roles that are the keys of RV(firmware) set the firmware of NICs before their
+        VFs are created. Too few VFs of such a NIC are then a warning, not an error.
     type: bool
     default: false
 """
@@ -149,7 +148,7 @@ wanted:
   elements: dict
   contains:
     pf:
-      description: What the PF is found by.
+      description: The MAC, the interface or the PCI address of the PF.
       type: str
       sample: 0c:42:a1:00:00:10
     numvfs:
@@ -158,9 +157,9 @@ wanted:
       sample: 16
 firmware:
   description:
-    - What the firmware of the PFs has to be set to, by the role of this collection that does it, as
-      M(mergetb.sriov.mlx_config) takes it. Each role has a list, which is empty where there is no
-      such PF.
+    - What to set in the firmware of the PFs, by the role of this collection that does it, as
+      M(mergetb.sriov.mlx_config) takes it. Each role has a list, which is empty if there is no such
+      PF.
     - The number is the larger one of the model's and that of O(numvfs).
   returned: success
   type: dict
@@ -181,11 +180,11 @@ problems:
   elements: dict
   contains:
     severity:
-      description: V(error) where it prevents them, else V(warning).
+      description: V(error) if it prevents VFs, V(warning) if it endangers them.
       type: str
       sample: error
     element:
-      description: What it is about.
+      description: The PF or the host that has the problem.
       type: str
       sample: "ens1f0 (0000:3b:00.0)"
     cause:

@@ -14,9 +14,9 @@ description:
   - Call it right before a reboot with O(reboot=true), and in every other run with what is pending.
   - It keeps a marker for each cause that a reboot is made for, and forgets it when the cause is
     gone.
-  - It fails where a cause is still there after the reboot that was made for it. So there is no more
+  - It fails if a cause is still there after the reboot that was made for it. So there is no more
     than one reboot for a cause, over any number of runs.
-  - It fails too where a cause takes a power cycle, and goes on to do so until the cause is gone.
+  - It also fails if a cause takes a power cycle, in every run until the cause is gone.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -36,13 +36,12 @@ options:
         type: str
         required: true
       remedy:
-        description: What to do where a reboot did not cure it.
+        description: What to do if a reboot did not cure it.
         type: str
         required: true
       power_cycle:
         description:
-          - Whether only switching the host off and on cures it. It need not be told again in later
-            calls.
+          - Whether only switching the host off and on cures it. Later calls need not say so again.
         type: bool
         default: false
   reboot:
@@ -67,8 +66,8 @@ EXAMPLES = r"""
 RETURN = r"""
 markers:
   description:
-    - The boot in which a reboot was made, by cause, in check mode as it would be; V(power cycle)
-      for a cause that takes one.
+    - By cause, the boot in which a reboot was made for it, or would be in check mode;
+      V(power cycle) for a cause that takes one.
   returned: success
   type: dict
   sample: {"iommu": "f0b1c7de-52d5-4a6b-a9a9-d0a3d7c4f0e1"}

@@ -14,24 +14,24 @@ description:
   - Installs the service C(mergetb-sriov-restore). At every boot, before the units in O(before), it
     brings each VF of the ledger (C(/var/lib/mergetb-sriov/ledger.json)) to what the ledger says,
     in the order of M(mergetb.sriov.materialization) and by the same code.
-  - The service waits up to two minutes for PFs that are not there yet, and all that comes after it
-    waits with it.
-  - A VF about which anything is in doubt stays without driver, so that its guest cannot start, and
-    the service fails. That is a PF that did not come back, came back with fewer VFs, or sits at
-    another PCI address, and a VF whose run had not ended. Guests of other VFs start meanwhile.
-  - Where another try may help, as with a PF that comes late, systemd starts the service again after
-    30 seconds, up to six times in half an hour. A VF that a guest uses by then is left alone.
-  - The service runs with C(/usr/bin/python3), or with C(/usr/libexec/platform-python) where that is
-    older than Python 3.9, so that an upgrade of the distribution replaces its Python, too. Where
-    neither will do, it takes the Python that Ansible uses, and the call warns.
-  - C(systemctl status mergetb-sriov-restore) tells how the last boot went, and
-    C(python3 /usr/local/lib/mergetb-sriov/restore.pyz --check) what differs now.
+  - The service waits up to two minutes for PFs that are not there yet, and all units that come
+    after it wait, too.
+  - If anything about a VF is in doubt, the VF stays without driver, so that its guest cannot start,
+    and the service fails. That is so if its PF did not come back, came back with fewer VFs or sits
+    at another PCI address, or if a run for the VF had not ended. Guests of other VFs do start.
+  - If another try may help, as with a PF that comes late, systemd starts the service again after 30
+    seconds, up to six times in half an hour. It leaves a VF alone that a guest uses by then.
+  - The service runs with C(/usr/bin/python3), or with C(/usr/libexec/platform-python) if the former
+    is older than Python 3.9. So an upgrade of the distribution replaces the service's Python, too.
+    If neither will do, the service runs with the Python that Ansible uses, and the call warns.
+  - Run C(systemctl status mergetb-sriov-restore) to see how the last boot went, and
+    C(python3 /usr/local/lib/mergetb-sriov/restore.pyz --check) to see what differs now.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
 options:
   before:
-    description: The units that may start guests; those that the host does not have do no harm.
+    description: The units that may start guests. Units that the host does not have do no harm.
     type: list
     elements: str
     default:

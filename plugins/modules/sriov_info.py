@@ -13,7 +13,7 @@ author: MergeTB facility developers (@mergetb)
 description:
   - Reads the platform, every port of the NICs, every function that the kernel offers SR-IOV for,
     all of their VFs with who uses them, and the ledger of the materializations, in one call.
-  - Nothing is changed. It takes root, since others may not see what the processes of a host use.
+  - Changes nothing. It takes root, because others may not see what the processes of a host use.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.info
@@ -21,14 +21,14 @@ options:
   pfs:
     description:
       - The PFs to report, each by PCI address, permanent MAC or interface name.
-      - Where left out, all PFs of the host.
+      - By default, all PFs of the host.
     type: list
     elements: str
   firmware:
     description:
-      - Whether to ask the firmware of NVIDIA (Mellanox) cards, with C(mstconfig) or C(mlxconfig),
-        which takes some seconds a card.
-      - All PFs of the host are then also the functions of such cards that have SR-IOV off, whose
+      - Whether to ask the firmware of NVIDIA (Mellanox) cards, with C(mstconfig) or C(mlxconfig).
+        That takes some seconds a card.
+      - All PFs of the host then include the functions of such cards whose SR-IOV is off. Their
         C(totalvfs) is null.
     type: bool
     default: false
@@ -84,7 +84,7 @@ iommu_groups:
   type: int
   sample: 24
 lldp:
-  description: Whether the host knows neighbours at all, which is where lldpd runs on it.
+  description: Whether lldpd runs on the host, so that it can know its neighbours.
   returned: success
   type: bool
   sample: true
@@ -130,7 +130,7 @@ ports:
       type: bool
       sample: true
     speed:
-      description: Speed of its link in bit/s, null where there is no link or none is told.
+      description: Speed of its link in bit/s; null if there is no link or its speed is unknown.
       type: int
       sample: 100000000000
     mtu:
@@ -141,7 +141,7 @@ ports:
       description:
         - The function's PCI Express link as it is (C(speed) in GT/s, C(width) in lanes), and the
           best that the function can have (C(max_speed), C(max_width)).
-        - Null where it has none or does not tell.
+        - Null if it has no such link or does not tell.
       type: dict
       sample: {speed: 8.0, width: 16, max_speed: 16.0, max_width: 16}
     numa_node:
@@ -155,8 +155,9 @@ ports:
         enp59s0f0np0 is a member of bond0, which carries the route to the SSH client 10.0.0.5
     neighbour:
       description:
-        - What the cable leads to, by LLDP; a C(system), its C(port), and the port's C(description).
-        - Null where nothing was heard.
+        - What the cable leads to, by LLDP (the C(system), its C(port), and the port's
+          C(description)).
+        - Null if the host has heard of nothing.
       type: dict
       sample: {system: xleaf0, port: swp1, description: to x0}
 pfs:
@@ -229,8 +230,8 @@ pfs:
       sample: ["0000:3b:00.1"]
     firmware:
       description:
-        - What holds now of SR-IOV in the firmware of its card; C(enabled) is V(SRIOV_EN) and
-          C(numvfs) is V(NUM_OF_VFS), each null where that is not told, and C(problem) says why.
+        - How SR-IOV is set in the firmware of its card now. C(enabled) is V(SRIOV_EN) and C(numvfs)
+          is V(NUM_OF_VFS). Each is null if the firmware does not tell it; C(problem) then says why.
         - Null for cards of other vendors, and without O(firmware).
       type: dict
       sample: {enabled: true, numvfs: 16, problem: null}
@@ -243,7 +244,7 @@ pfs:
         - The VFs in the order of their indexes.
         - Their attributes (C(mac), C(vlan), C(qos), C(vlan_proto), C(spoofchk), C(trust),
           C(link_state), C(min_tx_rate), C(max_tx_rate) and C(query_rss), see
-          M(mergetb.sriov.vf)) are left out where they could not be read.
+          M(mergetb.sriov.vf)) are missing if they could not be read.
       type: list
       elements: dict
       contains:
@@ -279,18 +280,19 @@ pfs:
             - process 4711 (qemu-system-x86, guest alpha) has /dev/vfio/42 open
         group_mates:
           description:
-            - PCI addresses of the functions that keep it from a guest of its own, which are the
-              others in its IOMMU group.
-            - Bridges that VFIO leaves to the host are none of them.
+            - PCI addresses of the other functions in its IOMMU group. They keep it from a guest of
+              its own.
+            - The list leaves out bridges, which VFIO leaves to the host.
           type: list
           elements: str
           sample: []
 materializations:
   description:
-    - What the ledger says that each materialization holds, by its id.
-    - C(state) is V(ready), V(changing) or V(leaving) where a run is at it or did not end, and
-      V(reserved) where the runs that C(runs) names are going to give the VF to the
-      materialization and did not begin. A VF that is held can be reserved, too, to be changed.
+    - The VFs that each materialization holds according to the ledger, by its id.
+    - C(state) is V(ready) if the VF is as the ledger says. It is V(changing) or V(leaving) if a run
+      works on the VF or was ended in the middle. It is V(reserved) if the runs in C(runs) are going
+      to give the VF to the materialization and have not begun. Such a run can also reserve a VF
+      that the materialization holds, to change it.
   returned: success
   type: dict
   sample:

@@ -26,10 +26,10 @@ attributes:
 options:
   state:
     description:
-      - V(present) has all hosts run. One that is off is started with the disk that it has; one
-        whose definition differs is restarted; one that is not in O(hosts) is ended and its disk
-        removed.
-      - V(absent) ends all and removes O(directory).
+      - V(present) makes all hosts run. It starts a host that is off with the disk that the host
+        has. It restarts a host whose definition differs. It ends a host that is not in O(hosts),
+        and removes its disk.
+      - V(absent) ends all hosts and removes O(directory).
     type: str
     choices: [present, absent]
     default: present
@@ -37,11 +37,11 @@ options:
     description:
       - Where the twin lives, with the disks and consoles of its hosts, its SSH keys, and an
         inventory C(hosts.yml) that leads to it.
-      - It goes with the twin. So one that holds anything else is refused.
+      - The module removes it with the twin. So it refuses a directory that holds anything else.
     type: path
     required: true
   hosts:
-    description: The hosts to emulate. Required where O(state=present).
+    description: The hosts to emulate. Required with O(state=present).
     type: list
     elements: dict
     suboptions:
@@ -51,19 +51,19 @@ options:
         required: true
       pfs:
         description:
-          - PFs of the host as in C(sriov_pfs) of P(mergetb.sriov.xir#inventory). Of each, C(name),
-            C(mac) and C(leaf) count.
+          - PFs of the host as in C(sriov_pfs) of P(mergetb.sriov.xir#inventory). The module uses
+            C(name), C(mac) and C(leaf) of each.
         type: list
         elements: dict
         required: true
   image:
     description:
       - The image that all hosts start from, as M(mergetb.sriov.twin_image) returns it. Required
-        where O(state=present).
+        with O(state=present).
     type: path
   ssh_port:
     description:
-      - The TCP port of 127.0.0.1 that leads to the first host. Each further one has the next.
+      - The TCP port of 127.0.0.1 that leads to the first host. Each further host has the next.
       - The UDP ports of 127.0.0.1 from the same number on are wires, two for each PF.
     type: int
     default: 22220
@@ -79,7 +79,7 @@ options:
     description:
       - Names of the hosts that start by UEFI, from the EFI system partition of O(image). The
         firmware is that of Debian's package C(ovmf). The others start GRUB.
-      - VFs of C(igb) do not work there, since this UEFI places them where they do not answer.
+      - VFs of C(igb) do not work there, because this UEFI places them where they do not answer.
     type: list
     elements: str
     default: []

@@ -30,23 +30,23 @@ options:
   recipe:
     description:
       - The directory of the recipe. C(packages) lists the Debian packages of the image, C(root)
-        has files of its root file system, and C(customize) is a script that runs in it at last.
-      - In a root of its own with the packages of C(modules/packages), the script C(modules/build)
-        builds kernel modules and leaves in C(/out) what goes into the image. C(modules) may be
-        missing.
+        has files of its root file system, and C(customize) is a script that runs in it at the end.
+      - C(modules/build) is a script that builds kernel modules and leaves in C(/out) what goes into
+        the image. It runs in a root of its own with the packages of C(modules/packages). C(modules)
+        may be missing.
       - C(customize) leaves GRUB as a Linux kernel image in C(/usr/lib/mergetb-sriov/grub). It may
         leave a file system in C(/usr/lib/mergetb-sriov/esp), which becomes the EFI system
         partition.
     type: path
     required: true
   cache:
-    description: The directory of images, which should have nothing else in it.
+    description: The directory of images. It should have nothing else in it.
     type: path
     required: true
   mirror:
     description:
-      - URI of a Debian mirror. Only needed where the image must be built, and no part of what
-        makes it another image.
+      - URI of a Debian mirror. It is needed only if the image must be built. Another mirror does
+        not make another image.
     type: str
 seealso:
   - module: mergetb.sriov.twin
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 image:
-  description: The directory of the image, in check mode also of one that is still to be built.
+  description: The directory of the image. In check mode it may not be built yet.
   returned: success
   type: str
   sample: ~/.cache/mergetb-sriov/5d2c0f4a9e1b7c33

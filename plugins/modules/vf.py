@@ -12,19 +12,19 @@ version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Sets MAC, VLAN (VST, VLAN switch tagging), spoof checking and the other attributes that a PF's
-    driver keeps for each VF, of any number of VFs in one call.
-  - Only what differs is sent. What the driver then reports must equal what was asked; else the
-    call fails, and everything that it has changed is put back.
-  - An attribute that the driver does not report cannot be verified and is refused.
-  - A VF that a materialization holds is not changed.
-  - The kernel reports all VFs of a PF in one netlink attribute of at most 64 KiB. Where VFs are
-    missing from it the call fails and says how many.
+    driver keeps for each VF. One call takes any number of VFs.
+  - Sends only what differs, and reads it back. If the driver then reports something else than was
+    asked for, the module puts back everything that it has changed and fails.
+  - Refuses an attribute that the driver does not report, because it could not verify it.
+  - Does not change a VF that a materialization holds.
+  - The kernel reports all VFs of a PF in one netlink attribute of at most 64 KiB. If VFs are
+    missing from it, the call fails and says how many.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
 options:
   vfs:
-    description: The VFs and what their attributes must be; what is left out stays as it is.
+    description: The VFs and what their attributes must be. Others stay as they are.
     type: list
     elements: dict
     required: true
@@ -38,7 +38,7 @@ options:
         type: int
         required: true
       mac:
-        description: MAC that the VF has and is held to; V(00:00:00:00:00:00) leaves it the choice.
+        description: MAC that the VF must have; V(00:00:00:00:00:00) leaves it the choice.
         type: str
       vlan:
         description: VLAN id of all frames of the VF; V(0) is none.
@@ -70,7 +70,7 @@ options:
         description: Whether the VF may read the configuration of receive side scaling.
         type: bool
   force:
-    description: Change VFs even where a materialization holds them.
+    description: Whether to change VFs even if a materialization holds them.
     type: bool
     default: false
 seealso:

@@ -27,10 +27,10 @@ _OPPOSITES = {"on": "off", "off": "on", "pt": "nopt", "nopt": "pt"}
 class Wanted(t.NamedTuple):
     """Arguments that a command line has to give, and those that it must not.
 
-    A `present` argument is given by one of its name whose comma-separated value includes the wanted
-    one: `intel_iommu=on,sm_on` gives `intel_iommu=on`. An `absent` argument with a value means that
-    value, alone or within such a list; without a value it means every argument of its name,
-    except those that give what is wanted.
+    A command line gives a `present` argument if one of the same name has its value in a list with
+    commas: `intel_iommu=on,sm_on` gives `intel_iommu=on`. An `absent` argument with a value means
+    that value, alone or in such a list. Without a value it means every argument of its name, except
+    those that give what is wanted.
     """
 
     present: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ def satisfies(text: str, wanted: Wanted) -> bool:
 
 
 def difference(text: str, wanted: Wanted) -> str:
-    """How the command line *text* differs from what is *wanted*, in words; empty where it is so."""
+    """How the command line *text* differs from what is *wanted*, in words; empty if it does not."""
     return " and ".join(
         f"{preposition} {' '.join(found)}"
         for preposition, found in (
@@ -122,9 +122,9 @@ def difference(text: str, wanted: Wanted) -> str:
 
 
 def correct(text: str, wanted: Wanted) -> str:
-    """*text* without what is unwanted, in whose place comes what is wanted of the same name.
+    """*text* in which wanted arguments replace the unwanted ones of the same name.
 
-    All else stays as it is written, white space too.
+    Other unwanted arguments are gone. All else stays as it is written, including white space.
     """
     old = arguments(text)
     new = [_without_absent(argument, wanted) for argument in old]
@@ -144,7 +144,7 @@ def correct(text: str, wanted: Wanted) -> str:
 
 
 def complete(text: str, wanted: Wanted) -> str:
-    """*text* corrected and with what it lacks added behind its last argument of the kernel."""
+    """*text* corrected; what it lacks comes behind its last argument of the kernel."""
     text = correct(text, wanted)
     lacking = missing(text, wanted)
     if not lacking:
@@ -190,7 +190,7 @@ def _name(argument: str) -> str:
 
 
 def _options(argument: str) -> list[str] | None:
-    """The comma-separated values of *argument*; `None` where it has no value at all."""
+    """The comma-separated values of *argument*; `None` if it has no value at all."""
     _name, sign, value = argument.partition("=")
     return value.split(",") if sign else None
 
@@ -205,7 +205,7 @@ def _gives(argument: str, wanted: str) -> bool:
 
 
 def _without_absent(argument: str, wanted: Wanted) -> str | None:
-    """*argument* without the values that must not be; `None` where nothing of it is left."""
+    """*argument* without the values that must not be there; `None` if nothing of it is left."""
     name, _sign, value = argument.partition("=")
     options = _options(argument)
     for absent in wanted.absent:

@@ -88,7 +88,7 @@ _RECORD = re.compile(r"^# (present|absent): (.*)$", re.MULTILINE)
 
 
 class Variables(t.NamedTuple):
-    """The arguments of all boot entries, and those that the entries for recovery have not."""
+    """The arguments of all boot entries, and those that entries for recovery lack."""
 
     linux: str
     default: str
@@ -100,9 +100,9 @@ class Variables(t.NamedTuple):
 
 
 def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
-    """What a shell of *host* finds in the fragments *files*, of which it gets a copy.
+    """What a shell of *host* finds in a copy of the fragments *files*.
 
-    Raises `SriovError` where it does not come to their end.
+    Raises `SriovError` if the shell does not come to their end.
     """
     with tempfile.TemporaryDirectory(prefix="mergetb-sriov-") as copy:
         for path, text in files.items():
@@ -133,8 +133,8 @@ def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
 def edited(host: Host, files: t.Mapping[str, str], place: str, wanted: Wanted) -> dict[str, str]:
     """The fragments *files* with what is *wanted* in the block of *place*.
 
-    *files* are in the order in which they are read. Raises `SriovError` where an argument would be
-    lost, or where what is wanted can not be had.
+    *files* are in the order in which the shell reads them. Raises `SriovError` if an argument would
+    be lost, or if the fragments cannot give what is wanted.
     """
     old = _BLOCK.search(files[place])
     rest = {**files, place: _BLOCK.sub("", files[place])}
@@ -190,7 +190,7 @@ def _content(path: str) -> str | None:
 
 
 def _recorded(place: str, block: str) -> tuple[list[str], list[str]]:
-    """What *block* says that was asked for: arguments present, and absent."""
+    """What *block* records as asked for: arguments present, and absent."""
     record = {name: value.split() for name, value in _RECORD.findall(block)}
     present, absent = (record.get(name, []) for name in ("present", "absent"))
     try:
@@ -208,7 +208,7 @@ def _merged(
 ) -> tuple[list[str], list[str]]:
     """What was asked for before and still is, and what is *wanted* now.
 
-    Where the last of the present arguments is taken back, what was taken away for them comes back.
+    When the last of the present arguments goes, the arguments that made way for them come back.
     """
     before = _command_line.arguments(_command_line.correct(" ".join(record[0]), wanted))
     present = list(dict.fromkeys([*before, *wanted.present]))
@@ -252,7 +252,7 @@ def _block(
 
 
 def _problem(expected: Variables, found: Variables, goal: Wanted) -> str:
-    """Why *found* will not do where *expected* was planned; empty where it does."""
+    """Why *found* will not do although *expected* was planned; empty if it will."""
     for name, planned, made in zip((LINUX, DEFAULT), expected, found):
         if _command_line.words(made) != _command_line.words(planned):
             return f"{name} would be {made.strip()!r} and not {planned.strip()!r}"

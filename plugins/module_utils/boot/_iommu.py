@@ -4,8 +4,8 @@
 
 """The platform's IOMMU: which one there is, what it needs, and whether it works.
 
-Which kernel argument is right is decided by the firmware's ACPI table, not by the vendor of the
-CPU; whether the IOMMU works is decided by what the kernel made of it, not by its command line.
+The firmware's ACPI table decides which kernel argument is right, not the vendor of the CPU. What
+the kernel made of the IOMMU decides whether it works, not the command line.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def arguments(platform: Platform | None) -> _command_line.Wanted:
 def hindrance(platform: Platform | None, effective: bool, running: str) -> tuple[str, str] | None:
     """Why no kernel argument and no reboot can make the IOMMU effective, and the remedy.
 
-    *running* is the command line of the running kernel. `None` where the IOMMU is effective, or
-    can be after a boot with the right arguments.
+    *running* is the command line of the running kernel. `None` if the IOMMU is effective, or can be
+    after a boot with the right arguments.
     """
     if effective:
         return None

@@ -5,8 +5,8 @@
 """Boot loaders: where a host keeps the kernel arguments, and how its boot entries get them.
 
 A boot loader has configuration files, which an operator edits, and boot entries, which a tool makes
-of them. Both are read, since a run may have been interrupted between the edit and the tool, and
-since an entry tells more truly than a shell fragment what the next boot will have.
+of them. This module reads both, because a run may have ended between the edit and the tool, and
+because an entry shows better than a shell fragment what the next boot will have.
 
 Sources: grub-mkconfig(8), grubby(8), kernel-install(8), bootctl(1), and the Boot Loader Interface
 of systemd for the EFI variable.
@@ -40,7 +40,7 @@ KERNEL_CMDLINE = "/etc/kernel/cmdline"
 
 _PROXMOX_ESPS = "/etc/kernel/proxmox-boot-uuids"
 _LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-# A unified kernel image that is running left this.
+# A unified kernel image leaves this when it starts.
 _STUB_INFO = "/sys/firmware/efi/efivars/StubInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _INSTALL_CONFIGS = tuple(
     f"{directory}/kernel/install.conf" for directory in ("/etc", "/run", "/usr/lib")
@@ -48,7 +48,7 @@ _INSTALL_CONFIGS = tuple(
 _MODULES = "/usr/lib/modules"
 _OSTREE = "/run/ostree-booted"
 
-# What a tool may print where it fails, in characters.
+# How much of what a tool prints an error quotes, in characters.
 _TAIL = 500
 
 _GRUB_SECTION = re.compile(
@@ -64,7 +64,7 @@ _GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
 
 
 class BootLoader(abc.ABC):
-    """A way by which hosts keep their kernel arguments."""
+    """A way to keep kernel arguments on a host."""
 
     name: str
 
@@ -73,13 +73,13 @@ class BootLoader(abc.ABC):
 
     @abc.abstractmethod
     def files(self) -> dict[str, str]:
-        """The configuration files by path; a file that is to be made has no text."""
+        """The configuration files by path; a file that does not exist yet has no text."""
 
     @abc.abstractmethod
     def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-        """*files* with what is *wanted*; a file that is to go has no text.
+        """*files* with what is *wanted*; a file without text is to be removed.
 
-        Raises `SriovError` where they can not be edited without harm.
+        Raises `SriovError` if no edit without harm is possible.
         """
 
     @abc.abstractmethod
@@ -87,7 +87,7 @@ class BootLoader(abc.ABC):
         """The command lines of the boot entries that the tool makes; `None` where unknown."""
 
     def unfinished(self) -> bool:
-        """Whether the tool is known not to have come to its end after the files were written."""
+        """Whether the files were written, but the tool is known not to have ended."""
         return False
 
     def expected(
@@ -105,7 +105,7 @@ class BootLoader(abc.ABC):
         return self.entries() or []
 
     def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
-        """The arguments that the entries should have kept from *before* and have not."""
+        """The arguments that the entries had *before* and have lost."""
         return [
             word
             for old, new in zip(before, self.all_entries())
@@ -117,8 +117,8 @@ class BootLoader(abc.ABC):
     def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
         """Write *files*, those that change, and give the boot entries what is *wanted*.
 
-        A file goes only after its entries were made without it, so that a run that is interrupted
-        in between leaves something newer than the entries.
+        Removes a file only after the tool made the entries without it. So a run that ends in
+        between leaves something that is newer than the entries.
         """
         self._write(files)
         self.make()
@@ -127,7 +127,7 @@ class BootLoader(abc.ABC):
                 self.host.remove(path)
 
     def make(self) -> None:  # noqa: B027
-        """Make the boot entries of the files, where a tool does that."""
+        """Make the boot entries of the files, if a tool does that."""
 
     def _running(self) -> str:
         return self.host.read("/proc/cmdline") or ""
@@ -180,7 +180,7 @@ class Grub(BootLoader):
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
 
         def made(entry: str) -> str:
-            # An operator may have changed the files since, and not have made the entries of them.
+            # An operator may have changed the files since without making the entries.
             lead = _GRUB_LEAD.match(entry)
             if lead:
                 rear = _GRUB_REAR.search(entry)
@@ -230,8 +230,8 @@ class Grub(BootLoader):
 class Grubby(BootLoader):
     """Boot entries (BLS) that grubby edits, as on RHEL and Fedora.
 
-    The files are what the entries of kernels to come are made of. There is no directory for
-    fragments, so the arguments are kept at the end of /etc/default/grub.
+    The entries of kernels to come are made of the files. There is no directory for fragments, so
+    the arguments stand at the end of /etc/default/grub.
     """
 
     name = "grubby"
@@ -267,15 +267,15 @@ class Grubby(BootLoader):
                 f"--args={' '.join(add)}",
                 *self._options(),
             )
-        # grubby rewrites these files too: of /etc/kernel/cmdline it keeps the first line alone.
+        # grubby rewrites these files too, and keeps only the first line of /etc/kernel/cmdline.
         self._write({path: text for path, text in kept.items() if _text(self.host, path) != text})
 
     def _options(self) -> list[str]:
-        """What keeps grubby from /etc/default/grub, where it knows that.
+        """The option that keeps grubby from /etc/default/grub, if grubby knows one.
 
-        It puts a literal value into every line that begins with GRUB_CMDLINE_LINUX, so a run that
-        is killed behind it would leave a continued line as a file that no shell can read. The
-        option goes last, since grubby of Fedora 36 skips what follows it.
+        grubby puts a literal value into every line that begins with GRUB_CMDLINE_LINUX. If a line
+        continues on the next and the run is killed then, no shell can read the file. The option
+        goes last, because grubby of Fedora 36 skips what follows it.
         """
         usage = self.host.run([_command(self.host, "grubby") or "grubby", "--help"]).out
         return [option for option in ("--no-etc-grub-update",) if option in usage]
@@ -305,7 +305,7 @@ class SystemdBoot(BootLoader):
         return {KERNEL_CMDLINE: files[KERNEL_CMDLINE] if completed == text else completed}
 
     def _implied(self) -> str:
-        """What kernel-install takes where the file is missing."""
+        """What kernel-install takes if the file is missing."""
         own = re.sub(r"(?:^|\s)(?:BOOT_IMAGE|initrd)=\S+", "", self._running()).strip()
         return _text(self.host, "/usr/lib/kernel/cmdline") or f"{own}\n"
 
@@ -384,7 +384,7 @@ class Elsewhere(BootLoader):
 
 
 def find(host: Host) -> BootLoader:
-    """What *host* keeps its kernel arguments with, the one that booted it first."""
+    """The boot loader of *host*; if there are several, the one that booted it."""
     if host.exists(_OSTREE):
         return Elsewhere(
             host,
@@ -412,8 +412,8 @@ class Plan(t.NamedTuple):
     """What has to be done for the next boot.
 
     *files* are the new texts of the files that change. *entries* are the command lines of the boot
-    entries afterwards; `None` where the boot loader does not show them. *remake* tells whether
-    the entries have to be made again, *changed* whether anything is known to become different.
+    entries afterwards; `None` if the boot loader does not show them. *remake* tells whether to make
+    the entries again, *changed* whether anything is known to become different.
     """
 
     files: dict[str, str]
@@ -431,8 +431,8 @@ def plan(
 ) -> Plan:
     """The plan for the *files* and the boot entries *entries* of *loader*.
 
-    Entries that nobody can read are made again as long as the command line *running* of the
-    kernel does not show that they are right.
+    If nobody can read the entries, the plan makes them again until *running*, the command line of
+    the kernel, shows that they are right.
     """
     edited = loader.edited(files, wanted)
     changes = {path: text for path, text in edited.items() if text != files[path]}
@@ -455,7 +455,7 @@ class Arguments(t.NamedTuple):
     """The kernel arguments *wanted* of a host whose IOMMU is *platform*, and the way to them.
 
     *files* and *entries* are as in `BootLoader`, *plan* is what has to be done. *reason* tells why
-    that takes a reboot, and is empty where it takes none.
+    that takes a reboot, and is empty if it takes none.
     """
 
     loader: BootLoader
@@ -470,7 +470,7 @@ class Arguments(t.NamedTuple):
 
     @property
     def reboot_cause(self) -> _reboot.Cause | None:
-        """Why the host is to be restarted; `None` where it is not."""
+        """Why the host has to restart; `None` if it has not."""
         if not self.reason:
             return None
         return _reboot.Cause(
@@ -506,9 +506,9 @@ class Arguments(t.NamedTuple):
 def plan_host(
     host: Host, *, iommu: bool, present: t.Iterable[str], absent: t.Iterable[str] = ()
 ) -> Arguments:
-    """Read *host* and plan the arguments *present* and *absent*, with *iommu* those that it needs.
+    """Read *host* and plan the arguments *present* and *absent*, with *iommu* also the IOMMU's.
 
-    Raises `SriovError` for arguments that are none, and where *iommu* is out of their reach.
+    Raises `SriovError` for what is no argument, and if no argument can give what *iommu* asks for.
     """
     running = host.read("/proc/cmdline") or ""
     platform = _iommu.platform(host)
@@ -540,9 +540,9 @@ def plan_host(
 
 
 def apply(arguments: Arguments) -> list[str] | None:
-    """Carry out the plan; the boot entries afterwards.
+    """Carry out the plan; return the boot entries afterwards.
 
-    Raises `SriovError` where they are not as wanted or have lost an argument. The files are then as
+    Raises `SriovError` if they are not as wanted or have lost an argument. The files are then as
     they were.
     """
     loader, changes = arguments.loader, arguments.plan.files
@@ -608,7 +608,7 @@ def _problem(
 
 
 def _missed(words: t.Iterable[str], before: t.Iterable[str], after: t.Iterable[str]) -> list[str]:
-    """Those of *words* that a command line *before* had and one *after* has not."""
+    """Those of *words* that a command line has *before*, and one lacks *after*."""
     had = {word for entry in before for word in _command_line.words(entry)}
     have = [_command_line.words(entry) for entry in after]
     return [
@@ -625,8 +625,8 @@ def _is_for_recovery(entry: str) -> bool:
 def grubby_arguments(entries: t.Iterable[str], wanted: Wanted) -> tuple[list[str], list[str]]:
     """What grubby has to remove from the command lines *entries*, and what it has to add.
 
-    grubby puts an argument in the place of all others of its name, so those that stay are named
-    again.
+    grubby replaces all arguments of a name by the one that it adds. So the result also names those
+    that stay.
     """
     remove: list[str] = []
     add: list[str] = []
@@ -650,7 +650,7 @@ def bootctl_entries(output: str) -> list[dict[str, t.Any]]:
 
 
 def _is_entry_of(kernel: str, entry_id: str) -> bool:
-    """Whether *entry_id* is that of an entry or image which kernel-install made for *kernel*."""
+    """Whether kernel-install made the entry or image *entry_id* for *kernel*."""
     return bool(re.search(rf"-{re.escape(kernel)}(\+[0-9-]+)?\.(conf|efi)$", entry_id))
 
 
@@ -659,7 +659,7 @@ def _text(host: Host, path: str) -> str:
 
 
 def _command(host: Host, name: str) -> str | None:
-    """The path of a command, also where the search path lacks the administrator's commands."""
+    """The path of a command, even if the search path lacks the administrator's commands."""
     for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
         if host.exists(f"{directory}/{name}"):
             return f"{directory}/{name}"

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Plan(t.NamedTuple):
-    """What gives a host its modules: those to load, and the file for the boot before and after."""
+    """The modules to load, and the file for the boot before and after."""
 
     load: list[str]
     file: str
@@ -35,7 +35,7 @@ class Plan(t.NamedTuple):
 
 
 def plan(host: Host, modules: t.Iterable[str], name: str) -> Plan:
-    """The plan for *modules*, which the file for *name* has loaded at boot.
+    """The plan to load *modules* now, and at boot by the file for *name*.
 
     Raises `SriovError` for a module that the running kernel does not have.
     """
@@ -82,7 +82,7 @@ def not_loaded(host: Host, modules: t.Iterable[str]) -> list[str]:
 
 
 def refuse_unknown(host: Host, modules: t.Iterable[str]) -> None:
-    """Raise `SriovError` where the running kernel has no such module to load."""
+    """Raise `SriovError` if the running kernel has no such module to load."""
     for module in modules:
         _modprobe(host, "--dry-run", module)
 

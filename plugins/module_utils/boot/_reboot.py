@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The memory of reboots, so that no cause gets a second one, nor one that cannot cure it.
+"""The memory of reboots: no cause gets a second one, nor one that cannot cure it.
 
-A marker names a cause and the boot in which a reboot was made for it. A cause that is there in
-another boot was not cured by its reboot, and would not be by the next. Some causes say themselves
-that only a power cycle cures them; their marker says that, since later runs may not be told again.
+A marker names a cause and the boot in which a run rebooted the host for it. If the cause is still
+there in another boot, its reboot did not cure it, and the next one would not either. Some causes
+say themselves that only a power cycle cures them. Their marker says so too, because later runs may
+not hear it again.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ if t.TYPE_CHECKING:
 
 PATH = "/var/lib/mergetb-sriov/reboots.json"
 
-# Where another marker has the boot.
+# The marker of a cause that only this cures; it takes the place of the boot.
 POWER_CYCLE = "power cycle"
 
 
 class Cause(t.NamedTuple):
-    """Why a reboot is pending, and what helps where it does not.
+    """Why a reboot is pending, and what helps if the reboot does not.
 
-    *power_cycle* tells that no reboot helps, but switching the host off and on.
+    *power_cycle* tells that only switching the host off and on helps.
     """
 
     cause: str
@@ -42,8 +43,8 @@ def plan(
 ) -> dict[str, str]:
     """The markers, boots by cause, for the boot *boot_id* with the pending *causes*.
 
-    *reboot* tells whether the host is about to be rebooted for them, which it is not where `refuse`
-    has something against it. The markers of other causes, which are cured, are gone.
+    *reboot* tells whether the run is about to reboot the host for them. It does not if `refuse`
+    then raises an error. All other causes are cured, so their markers are gone.
     """
     causes = list(causes)
     after = {cause.cause: markers[cause.cause] for cause in causes if cause.cause in markers}
@@ -54,7 +55,7 @@ def plan(
 
 
 def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str) -> None:
-    """Raise `SriovError` where *markers*, as planned, tell that no reboot cures one of *causes*."""
+    """Raise `SriovError` if *markers*, as planned, say that no reboot cures one of *causes*."""
     causes = [cause for cause in causes if markers.get(cause.cause, boot_id) != boot_id]
     power_cycle = [
         f"{cause.cause}: {cause.reason}" for cause in causes if markers[cause.cause] == POWER_CYCLE
@@ -80,7 +81,7 @@ def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str
 
 
 def read(host: Host) -> dict[str, str]:
-    """The markers; raises `SriovError` for a file that holds none."""
+    """The markers; raises `SriovError` for a file without markers."""
     text = host.read(PATH)
     if text is None:
         return {}
@@ -94,7 +95,7 @@ def read(host: Host) -> dict[str, str]:
 
 
 def write(host: Host, markers: t.Mapping[str, str]) -> None:
-    """Keep *markers*, readable for root only; no file where there are none."""
+    """Keep *markers*, readable for root only; remove the file if there are none."""
     if markers:
         host.replace(PATH, json.dumps(markers, indent=2, sort_keys=True) + "\n", mode=0o600)
     else:

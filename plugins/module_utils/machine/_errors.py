@@ -8,4 +8,4 @@ from __future__ import annotations
 
 
 class SriovError(Exception):
-    """Something that an operator can mend; its text names the element, the cause and the remedy."""
+    """What an operator can mend; the text names the element, the cause and the remedy."""

@@ -36,9 +36,9 @@ _READ_SECONDS = 30
 # A driver may need some milliseconds for each attribute of each VF.
 _NETLINK_SECONDS = 120
 
-# The kernel takes the lock of the device to show these, and has it while a driver comes or goes
-# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c). The others it shows under the lock of all
-# interfaces, which it has while a driver sets the attributes of a VF (net/core/net-sysfs.c).
+# The kernel shows these under the lock of the device, and holds that while a driver comes or goes
+# (drivers/pci/pci-sysfs.c, drivers/pci/iov.c). It shows the others under the lock of all
+# interfaces, and holds that while a driver sets the attributes of a VF (net/core/net-sysfs.c).
 _SHOWN_UNDER_LOCK = ("driver_override", "sriov_numvfs", "phys_port_name", "carrier", "speed")
 
 _LENGTH = struct.Struct("=Q")
@@ -56,7 +56,7 @@ class Host:
     """A machine whose files are below *root*.
 
     Paths are absolute paths of that machine (`/sys/bus/pci/devices`). Methods that read answer
-    `None` or an empty list where the file does not exist and raise `OSError` for any other cause.
+    `None` or an empty list if the file does not exist, and raise `OSError` for any other cause.
     """
 
     def __init__(self, root: str = "/", *, netlink: Rtnetlink | None = None) -> None:
@@ -69,7 +69,7 @@ class Host:
     def netlink(self) -> Rtnetlink:
         """The route netlink socket of the machine, opened at first use.
 
-        Its methods raise `SriovError` where the kernel does not answer in time.
+        Its methods raise `SriovError` if the kernel does not answer in time.
         """
         return self._netlink or t.cast("Rtnetlink", _BoundedNetlink(self))
 
@@ -81,7 +81,7 @@ class Host:
         return os.path.lexists(self.path(path))
 
     def read_bytes(self, path: str) -> bytes | None:
-        """The content of *path*; raises `SriovError` where the kernel does not come to show it."""
+        """The content of *path*; raises `SriovError` if the kernel does not show it in time."""
         try:
             if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
                 return _read(self.path(path))
@@ -103,7 +103,7 @@ class Host:
         return None if data is None else data.decode("utf-8", "surrogateescape").strip()
 
     def modified(self, path: str) -> int | None:
-        """When *path* was last written, in nanoseconds; `None` where it does not exist."""
+        """When *path* was last written, in nanoseconds; `None` if it does not exist."""
         try:
             return os.stat(self.path(path)).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
@@ -133,17 +133,18 @@ class Host:
     def write(self, path: str, value: str, *, seconds: float = _WRITE_SECONDS) -> None:
         """Write *value* to an existing file in one write, as sysfs attributes want it.
 
-        Raises `TimeoutError` where that takes longer than *seconds*. The write then goes on in the
-        kernel: it cannot be taken back, and ends when what it waits for does.
+        Raises `TimeoutError` if that takes longer than *seconds*. The write then goes on in the
+        kernel. Nobody can take it back, and it ends when what it waits for does.
         """
         self._helper_call(seconds, path, _write, self.path(path), value)
 
     @contextlib.contextmanager
     def lasting(self, descriptor: int) -> t.Iterator[None]:
-        """Have the lock of the file *descriptor* last until the last write within has ended.
+        """Keep the lock of the file *descriptor* until the last write within has ended.
 
-        Else, were this process killed in a write, the lock would be free before that has its
-        effect. Who gives the lock up must do so explicitly: a child that was given up has it, too.
+        Without that, a process that is killed in a write would free the lock before the write has
+        its effect. The caller must unlock explicitly, because a child that was given up has the
+        lock, too.
         """
         self._helper, self._lasting = None, descriptor
         try:
@@ -155,7 +156,7 @@ class Host:
         self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
         """What *function* answers or raises in the child; `TimeoutError` after *seconds*."""
-        # A child that did not answer, for whatever cause, is not asked again.
+        # Never ask a child again that did not answer, for whatever cause.
         helper, self._helper = self._helper or _Helper(self._lasting), None
         try:
             answer, error = helper.call(seconds, function, *arguments)
@@ -171,9 +172,9 @@ class Host:
         return answer
 
     def require_replaceable(self, path: str) -> None:
-        """Raise `SriovError` where *path* is there and is no regular file.
+        """Raise `SriovError` if *path* exists and is no regular file.
 
-        To replace what masks a file, as a link to /dev/null does, would replace the device.
+        A link to /dev/null masks a file, and to replace it would replace the device.
         """
         target = os.path.realpath(self.path(path))
         if os.path.exists(target) and not os.path.isfile(target):
@@ -226,7 +227,7 @@ class Host:
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         """Run a command of the machine without a shell.
 
-        Raises `SriovError` where the command is missing or takes longer than *seconds*.
+        Raises `SriovError` if the command is missing or takes longer than *seconds*.
         """
         try:
             done = subprocess.run(
@@ -248,9 +249,9 @@ class Host:
     def wait_for(
         self, condition: t.Callable[[], object], *, seconds: float, every: float = _POLL_SECONDS
     ) -> bool:
-        """Poll *condition* until it holds; false where it still does not after *seconds*.
+        """Poll *condition* until it holds; false if it still does not after *seconds*.
 
-        *every* are the seconds between two looks.
+        *every* is the number of seconds between two looks.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -261,7 +262,7 @@ class Host:
 
 
 class _BoundedNetlink:
-    """`Rtnetlink`, whose requests the kernel may keep as long as a driver hangs."""
+    """`Rtnetlink` with a limit of time, because a driver that hangs blocks its requests."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -285,8 +286,8 @@ class _BoundedNetlink:
 class _Helper:
     """A child process that does what can block for ever, so that this process can give it up.
 
-    What the kernel blocks can often not even be killed, and would keep a thread's process with it.
-    One child serves for all that comes, so that a call costs some 50 microseconds and no fork.
+    Often nobody can even kill what the kernel blocks, and a thread would keep this process with it.
+    One child serves all calls, so a call costs some 50 microseconds and no fork.
     """
 
     def __init__(self, kept: int | None) -> None:
@@ -302,10 +303,10 @@ class _Helper:
     def call(
         self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> tuple[t.Any, Exception | None]:
-        """What *function* answers and what it raises, of which one is `None`.
+        """What *function* answers and what it raises; one of them is `None`.
 
-        Raises `TimeoutError` after *seconds*, and `EOFError` or `ConnectionError` where somebody
-        has ended the child. In all of these cases the child is lost.
+        Raises `TimeoutError` after *seconds*, and `EOFError` or `ConnectionError` if somebody has
+        ended the child. In all of these cases the child is lost.
         """
         self._socket.settimeout(max(seconds, 0.001))
         try:
@@ -323,8 +324,8 @@ class _Helper:
 
 def _serve(channel: int, kept: int | None) -> None:
     """Answer all calls that come through the descriptor *channel*, with the file *kept* open."""
-    # The descriptors of the parent's objects are closed below and their numbers are given anew: the
-    # end of such an object must not close what has its number by then.
+    # The descriptors of the parent's objects are closed below, and others get their numbers. When
+    # such an object ends, it must not close what has its number by then.
     gc.freeze()
     # A child that hangs must not keep the output of its parent.
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -13,7 +13,7 @@ if t.TYPE_CHECKING:
 
 
 def lockdown(host: Host) -> str | None:
-    """The kernel's lockdown, `none`, `integrity` or `confidentiality`; `None` where unknown."""
-    # The kernel lists all modes and puts the one that holds in brackets.
+    """The kernel's lockdown, `none`, `integrity` or `confidentiality`; `None` if unknown."""
+    # The kernel lists all modes, with the current one in brackets.
     text = host.read("/sys/kernel/security/lockdown") or ""
     return text.partition("[")[2].partition("]")[0] or None

@@ -13,16 +13,16 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
-# What a file that is not UTF-8 leaves in its text. Ansible 2.19 refuses an answer with that.
+# Text that was read from a file that is not UTF-8 has these. Ansible 2.19 refuses such an answer.
 _UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def run_module(
     run: t.Callable[..., dict[str, t.Any]], argument_spec: dict[str, t.Any], **options: t.Any
 ) -> t.NoReturn:
-    """Answer with what `run(params, check_mode=...)` returns, or with why it could not be done.
+    """Answer with what `run(params, check_mode=...)` returns, or with its error.
 
-    What the result has as `warnings` is shown. *options* are those of `AnsibleModule`.
+    Shows the `warnings` of the result. *options* are those of `AnsibleModule`.
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **options)
     try:

@@ -91,7 +91,7 @@ _BATCH = 64
 class Link(t.NamedTuple):
     """A network interface. *mac* and *permanent_mac* are lower-case text; *mtu* is in bytes.
 
-    *lower* is what it lies on, of a veth its other end, and `None` where that is in another
+    *lower* is what it lies on, or the other end of a veth. It is `None` if that is in another
     network namespace. *kind* is what `ip link add type` calls a virtual device.
     """
 
@@ -107,9 +107,9 @@ class Link(t.NamedTuple):
 
 
 class VfState(t.NamedTuple):
-    """The attributes of a VF that its PF's driver reports; `None` is what it does not keep.
+    """The attributes of a VF that its PF's driver reports; `None` for what it does not keep.
 
-    Rates are in Mbit/s, 0 meaning no limit; *vlan* 0 means none.
+    Rates are in Mbit/s; 0 means no limit. *vlan* 0 means none.
     """
 
     mac: str
@@ -164,7 +164,7 @@ class Rtnetlink:
         for body in self._dump(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
             family, prefix, index = _IFADDR.unpack_from(body)
             parts = dict(_attributes(body[_IFADDR.size :]))
-            # At the end of a tunnel the first is the peer's.
+            # At the end of a tunnel, IFA_ADDRESS is the peer's.
             address = parts.get(_IFA_LOCAL, parts.get(_IFA_ADDRESS))
             if address is not None:
                 text = f"{socket.inet_ntop(family, address)}/{prefix}"
@@ -174,11 +174,11 @@ class Rtnetlink:
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         """The attributes of all VFs of the PF with interface index *ifindex*, by VF index.
 
-        Raises `SriovError` where the kernel leaves out VFs: their list is one attribute of at
-        most 64 KiB, so some hundred VFs are the limit, and what is missing must not be taken for
-        absent. Raises `NoVfAttributesError` where the driver has no such attributes, which does
-        not depend on the VFs that there are. While VFs are being made or destroyed, the kernel
-        counts them last: it tells of none, or of some that are gone.
+        Raises `SriovError` if the kernel leaves out VFs: their list is one attribute of at most
+        64 KiB, so some hundred VFs are the limit, and a missing VF must not count as absent.
+        Raises `NoVfAttributesError` if the driver has no such attributes, whether or not there are
+        VFs. While somebody makes or destroys VFs, the kernel counts them last: it tells of none, or
+        of some that are gone.
         """
         try:
             body = self._get(ifindex)
@@ -198,10 +198,10 @@ class Rtnetlink:
             raise OSError(refusal.errno, str(refusal))
 
     def set_vfs(self, requests: t.Sequence[VfRequest]) -> list[Refusal | None]:
-        """Carry out *requests* in their order; each has its refusal, or `None` for done.
+        """Carry out *requests* in their order; return the refusal of each, or `None` for done.
 
-        The kernel applies the attributes of one request in an order of its own, and keeps those
-        before the one that it refuses.
+        The kernel applies the attributes of one request in an order of its own. If it refuses one,
+        it keeps those before it.
         """
         answers: list[Refusal | None] = []
         for start in range(0, len(requests), _BATCH):
@@ -310,10 +310,10 @@ def vf_message(request: VfRequest) -> bytes:
 def parse_vf_states(body: bytes) -> dict[int, VfState]:
     """The VFs in the body of an RTM_NEWLINK message.
 
-    Raises `SriovError` where it has fewer VFs than it says, and `NoVfAttributesError` where the
-    driver cannot tell of any: rtnl_fill_vf() counts the VFs of every interface on a bus, and adds
-    a list, be it empty, for every driver that can. The length of a list over 64 KiB wraps round,
-    so nothing is read behind the list.
+    Raises `SriovError` if it has fewer VFs than it says, and `NoVfAttributesError` if the driver
+    cannot tell of any. rtnl_fill_vf() counts the VFs of every interface on a bus, and adds a list
+    for every driver that can, even an empty one. The length of a list over 64 KiB wraps round, so
+    nothing behind the list can be read.
     """
     expected = None
     listed = False
@@ -433,7 +433,7 @@ def _refusal(flags: int, answer: bytes) -> Refusal | None:
     text = ""
     if flags & _NLM_F_ACK_TLVS:
         (length,) = struct.unpack_from("=I", answer, 4)
-        # The refused message comes back in the answer, as its header alone when capped.
+        # The answer has the refused message, or only its header if the socket asked for that.
         sent = _HEADER.size if flags & _NLM_F_CAPPED else (length + 3) & ~3
         parts = dict(_attributes(answer[4 + sent :]))
         text = parts.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")

@@ -28,9 +28,10 @@ _LOCK = f"{DIRECTORY}/lock"
 _LOCK_SECONDS = 120
 _VERSION = 1
 
-# What a VF of the ledger is: wanted by a run that has touched nothing yet; as recorded, read back
-# and with its driver; on the way there; or on the way back to its baseline. A run that ends early
-# leaves all but the second, and the next run of the materialization finishes.
+# The state of a VF in the ledger. RESERVED: a run wants it and has touched nothing yet. READY: it
+# was read back as recorded and has its driver. CHANGING: it is on the way there. LEAVING: it is on
+# the way back to its baseline. A run that ends early leaves a state other than READY, and the next
+# run of the materialization finishes.
 RESERVED = "reserved"
 READY = "ready"
 CHANGING = "changing"
@@ -45,13 +46,14 @@ _ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 class Entry(t.NamedTuple):
     """A VF that a materialization holds, or that *runs* of it have reserved.
 
-    *pf_mac* is the PF's permanent MAC, *pf_address* and *address* are where PF and VF were on PCI
-    when the materialization got the VF. *values* are the attributes (`_netlink.VfState`) and
-    *driver* the driver that it has for the guest; *baseline* and *baseline_driver* those before.
-    *refused* are attributes that its NIC's driver does not support and that it may go without.
+    *pf_name* is the PF's name in the model, *pf_mac* its permanent MAC. *pf_address* and *address*
+    are where PF and VF were on PCI when the materialization got the VF. *values* are the attributes
+    (`_netlink.VfState`) and *driver* the driver that the VF has for the guest; *baseline* and
+    *baseline_driver* are those before. *refused* are attributes that the driver of its NIC does not
+    support and that the VF may go without.
     *vlan_mode* is `vst` where the NIC tags its frames, and `trunk` where the guest must.
 
-    A VF that is held can be reserved, too, by a run that is going to change it.
+    A run can also reserve a VF that the materialization holds, to change it.
     """
 
     node: str
@@ -73,7 +75,7 @@ class Entry(t.NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the VF is known by: the PF's permanent MAC, and the VF's index."""
+        """The identity of the VF: its PF's permanent MAC, and its index."""
         return self.pf_mac, self.vf
 
     @property
@@ -83,7 +85,7 @@ class Entry(t.NamedTuple):
 
     @property
     def has(self) -> str:
-        """What a message says between the materialization and its VF."""
+        """The verb of a message about the materialization and this VF."""
         return "holds" if self.held else f"(run {' and '.join(self.runs)}) has reserved"
 
 
@@ -151,7 +153,7 @@ def _entry(name: str, fields: t.Any) -> Entry:
 
 
 def _check(ledger: Ledger) -> None:
-    """Raise `ValueError` where *ledger* has a value that no run writes, or a VF twice."""
+    """Raise `ValueError` if *ledger* has a value that no run writes, or a VF twice."""
     seen: dict[tuple[tuple[str, int], bool], str] = {}
     owners: dict[tuple[str, int], str] = {}
     for mzid, entries in ledger.items():
@@ -167,7 +169,7 @@ def _check(ledger: Ledger) -> None:
 
 
 def _check_whole(name: str, entry: Entry) -> None:
-    """Raise `ValueError` where the fields of *entry* contradict each other."""
+    """Raise `ValueError` if the fields of *entry* contradict each other."""
     if entry.vlan_mode == _VST:
         lacking = [key for key in _ISOLATING if key not in entry.values]
         if lacking:
@@ -228,7 +230,7 @@ _VALUES: dict[str, _Check] = {
 
 
 def _attributes(value: t.Any, *, gaps: bool) -> bool:
-    """Whether *value* are attributes of a VF; with *gaps*, it may say that one is not kept."""
+    """Whether *value* has the attributes of a VF; with *gaps*, some may be null."""
     return isinstance(value, dict) and all(
         name in VfState._fields and ((gaps and kept is None) or _VALUES[name](kept))
         for name, kept in value.items()
@@ -260,9 +262,9 @@ _CHECKS: dict[str, _Check] = {
 
 
 def write(host: Host, ledger: Ledger) -> None:
-    """Replace the ledger; raises `SriovError` with what to do where that fails.
+    """Replace the ledger; raises `SriovError` with what to do if that fails.
 
-    What `read` would not take is not written.
+    Does not write what `read` would refuse.
     """
     try:
         _check(ledger)
@@ -288,7 +290,7 @@ def write(host: Host, ledger: Ledger) -> None:
 
 
 def _fields(entry: Entry) -> dict[str, t.Any]:
-    """What the ledger says of *entry*; of a VF that is held, what version 0.1.0 can read, too."""
+    """*entry* as the file has it. Version 0.1.0, too, can read that of a VF that is held."""
     fields = entry._asdict()
     if entry.held:
         del fields["runs"]
@@ -302,7 +304,7 @@ def exclusive(host: Host, *, check_mode: bool) -> t.ContextManager[None]:
 
 @contextlib.contextmanager
 def locked(host: Host) -> t.Iterator[None]:
-    """Keep other runs on this host out; raises `SriovError` where one does not end in time."""
+    """Keep other runs on this host out; raises `SriovError` if one does not end in time."""
     try:
         os.makedirs(host.path(DIRECTORY), mode=0o700, exist_ok=True)
         descriptor = os.open(host.path(_LOCK), os.O_CREAT | os.O_RDWR, 0o600)
@@ -333,7 +335,7 @@ def locked(host: Host) -> t.Iterator[None]:
 
 
 def _holder(host: Host, inode: int) -> str:
-    """Which process holds the lock of the file *inode*, as the kernel tells (proc_locks(5))."""
+    """The process that holds the lock of the file *inode*, by proc_locks(5)."""
     for line in (host.read("/proc/locks") or "").splitlines():
         fields = line.split()
         if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):

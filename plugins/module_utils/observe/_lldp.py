@@ -19,7 +19,7 @@ _SWITCHING = ("Bridge", "Router")
 
 
 class Neighbour(t.NamedTuple):
-    """A device and its port that a cable leads to; `None` is what it does not tell.
+    """A device and its port that a cable leads to; `None` for what the device does not tell.
 
     *port* is the port's name. *description* is what the port's owner calls it.
     """
@@ -30,9 +30,9 @@ class Neighbour(t.NamedTuple):
 
 
 def neighbours(host: Host) -> dict[str, Neighbour] | None:
-    """The neighbour of each interface that has one; `None` where the host knows of none at all.
+    """The neighbour of each interface that has one; `None` if the host cannot know any.
 
-    That is where lldpd is not installed, does not run, or does not answer.
+    That is so if lldpd is not installed, does not run, or does not answer.
     """
     if not host.has_command("lldpctl"):
         return None
@@ -49,8 +49,8 @@ def neighbours(host: Host) -> dict[str, Neighbour] | None:
 def parse(text: str) -> dict[str, Neighbour]:
     """The neighbours in what `lldpctl -f json0` prints, by interface.
 
-    Its structure does not depend on how many there are, as that of `-f json` does: each element is
-    a list of objects, and a text is their `value`. Raises what a document of another kind causes.
+    Unlike that of `-f json`, its structure does not depend on how many there are: each element is a
+    list of objects, and a text is their `value`. A document of another kind raises any error.
     """
     heard: dict[str, list[dict[str, t.Any]]] = {}
     for entry in json.loads(text)["lldp"][0].get("interface", []):

@@ -5,8 +5,8 @@
 """Which devices the operator reaches the host through.
 
 They carry a default route, the route back to an SSH client, or the address that an SSH client is
-connected to: directly, or below a bond, a bridge, a VLAN, an Open vSwitch and their like. Where the
-way cannot be told, more is named rather than less.
+connected to: directly, or below a bond, a bridge, a VLAN, an Open vSwitch and their like. If this
+module cannot tell the way, it names too many devices rather than too few.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _OVS_SECONDS = 10
 
 
 def devices(host: Host, links: t.Sequence[Link] | None = None) -> dict[str, str]:
-    """The PCI addresses of these devices, each with what it carries; of a VF, its PF's address.
+    """The PCI addresses of these devices, each with what it carries. A VF counts as its PF.
 
-    *links* are the host's, for a caller that has read them.
+    *links* are the interfaces of the host, if the caller has read them already.
     """
     network = _Network(host, host.netlink.links() if links is None else links)
     connections = _ssh.connections(host)
@@ -96,7 +96,7 @@ def _carriers(network: _Network, connections: t.Iterable[_ssh.Connection]) -> di
 
 
 def _is_scoped(address: _ssh.Address) -> bool:
-    """Whether *address* counts on one link only, so that no route leads to it."""
+    """Whether *address* counts on one link only, so no route leads to it."""
     return address.version == 6 and address.is_link_local
 
 
@@ -113,7 +113,7 @@ class _Network:
         }
 
     def owners(self, address: _ssh.Address) -> list[Link]:
-        """The interfaces that have *address*; several where it is link-local."""
+        """The interfaces that have *address*. A link-local one can have several."""
         scope = getattr(address, "scope_id", None)
         bare = ipaddress.ip_address(str(address).partition("%")[0])
         return [
@@ -134,10 +134,10 @@ class _Network:
         ]
 
     def routes_back(self, connection: _ssh.Connection) -> list[str] | None:
-        """Where the kernel sends what answers *connection*; `None` where it does not tell.
+        """The interfaces by which the kernel answers *connection*; `None` if it does not tell.
 
-        A rule may look at all that is known of the connection, and at a mark and a type of service,
-        which are not known; routes differ in the latter, too.
+        A routing rule may look at all that is known of the connection. It may also look at a mark
+        and a type of service, which are not known. A route may depend on the latter, too.
         """
         owners = self.owners(connection.server)
         if _is_scoped(connection.client):
@@ -170,7 +170,7 @@ class _Network:
         return found if answered else None
 
     def routes(self, *selector: str) -> list[str]:
-        """The interfaces of the routes that *selector* selects in all tables."""
+        """The interfaces of the routes in all tables that *selector* selects."""
         families = ("-4", "-6")
         if selector[0] == "match":
             families = (f"-{ipaddress.ip_address(selector[1]).version}",)
@@ -211,7 +211,7 @@ class _Network:
         return found
 
     def doubts(self, interface: str, chains: t.Mapping[str, str]) -> list[str]:
-        """The ends of *chains* whose frames leave on a way that cannot be told."""
+        """The ends of *chains* whose frames leave on an unknown way."""
         if self.links[interface].kind == "dummy" or interface == "lo":
             return []
         tunnels = [
@@ -226,7 +226,7 @@ class _Network:
         return [f"{name}, which {chains[name]}" for name in ends]
 
     def unseen(self) -> list[str]:
-        """The network functions with a driver, but no interface here; VFs are left out."""
+        """The network functions with a driver, but no interface here, except VFs."""
         return [
             address
             for address in _pci.devices(self._host)
@@ -237,7 +237,7 @@ class _Network:
         ]
 
     def _is_shown(self, link: Link) -> bool:
-        """Whether /sys has *link*, and not another one of its name."""
+        """Whether /sys shows *link* itself, and not another one of its name."""
         base = f"/sys/class/net/{link.name}"
         index, mac = (self._host.read(f"{base}/{name}") for name in ("ifindex", "address"))
         return (
@@ -253,7 +253,7 @@ class _Network:
         return None
 
     def _lowers(self, upper: str) -> list[tuple[str, str]]:
-        """What carries the frames of *upper*, each with how it hangs together with it."""
+        """What carries the frames of *upper*, each with how it is connected to *upper*."""
         link = self.links.get(upper)
         if link is None:
             return []
@@ -291,7 +291,7 @@ class _Network:
     def _switch_ports(self) -> list[str]:
         """What Open vSwitch has as ports: interfaces, and PCI functions that DPDK drives.
 
-        Its datapath in user space moves frames by itself, of which the kernel knows nothing.
+        Its datapath in user space moves frames by itself. The kernel knows nothing of that.
         """
         if not self._host.has_command("ovs-vsctl"):
             return []
@@ -315,7 +315,7 @@ class _Network:
     def _interfaces(self, routes: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
         """The interfaces of *routes* as `ip -json` prints them, through all their next hops.
 
-        What is local does not leave the host.
+        Local routes do not count, because their packets do not leave the host.
         """
         found: list[str] = []
         for route in routes:
@@ -328,7 +328,7 @@ class _Network:
         return found
 
     def _next_hops(self, number: int) -> list[t.Mapping[str, t.Any]]:
-        """The next hops of an object, which the kernel can be told not to repeat in routes."""
+        """The next hops of a next hop object. A setting can keep them out of the routes."""
         hops = {hop["id"]: hop for hop in self._ip("nexthop", "show")}
         hop = hops.get(number, {})
         return [hops.get(member["id"], {}) for member in hop.get("group", [{"id": number}])]

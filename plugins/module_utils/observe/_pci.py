@@ -60,8 +60,8 @@ class Identity(t.NamedTuple):
 class Capabilities(t.NamedTuple):
     """What the extended configuration space announces.
 
-    *extended* is false where only its first 256 bytes could be read; then the rest is unknown and
-    shown as absent.
+    *extended* is false if only its first 256 bytes could be read. The rest is then unknown and
+    counts as absent.
     """
 
     extended: bool
@@ -75,7 +75,7 @@ class Capabilities(t.NamedTuple):
 class PF(t.NamedTuple):
     """A physical function: its identity, its VF counts, and its VFs' addresses in index order.
 
-    *numvfs* and *totalvfs* are `None` where the kernel offers no SR-IOV for the device.
+    *numvfs* and *totalvfs* are `None` if the kernel offers no SR-IOV for the device.
     """
 
     address: str
@@ -103,7 +103,7 @@ def devices(host: Host) -> list[str]:
 
 
 def read_device(host: Host, address: str) -> Device:
-    """One PCI function; raises `SriovError` where there is none at *address*."""
+    """One PCI function; raises `SriovError` if there is none at *address*."""
     base = f"{DEVICES}/{address}"
     override = host.read(f"{base}/driver_override") if _ADDRESS.fullmatch(address) else None
     if override is None:
@@ -174,7 +174,7 @@ def group_members(host: Host, group: str) -> list[str]:
 def interfaces(host: Host, address: str) -> list[str]:
     """The network interfaces of a PCI function in this network namespace, the first port first.
 
-    Representors of VFs, which hang under the PF since Linux 5.8, are left out.
+    Leaves out representors of VFs, which hang under the PF since Linux 5.8.
     """
     base = f"{DEVICES}/{address}"
     owners = [base]
@@ -193,7 +193,7 @@ def interfaces(host: Host, address: str) -> list[str]:
 
 
 def function_of_interface(host: Host, interface: str) -> str | None:
-    """The PCI function of *interface*, also where that is a device on a bus of its own (virtio)."""
+    """The PCI function of *interface*, even if a bus of its own lies between (virtio)."""
     target = host.target(f"/sys/class/net/{interface}") or ""
     functions = [part for part in target.split("/") if _ADDRESS.fullmatch(part)]
     return functions[-1] if functions else None
@@ -214,8 +214,8 @@ def _port_name(host: Host, interface: str) -> str:
 def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
     """The addresses of the VFs of a PF, from its `virtfnN` links, in index order.
 
-    The list ends at the first index that is missing: while VFs are destroyed, VF 0 goes first, and
-    VF 1 must not be taken for it.
+    The list ends at the first index that is missing. When the kernel destroys VFs, VF 0 goes first,
+    and VF 1 must not pass for it.
     """
     base = f"{DEVICES}/{address}"
     names = set(host.names(base))
@@ -225,9 +225,9 @@ def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
 
 
 def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> PF:
-    """The physical function at *address*; raises `SriovError` where there is no such device.
+    """The physical function at *address*; raises `SriovError` if there is no such device.
 
-    *links* are the host's, for a caller that has read them.
+    *links* are the interfaces of the host, if the caller has read them already.
     """
     base = f"{DEVICES}/{address}"
     device = read_device(host, address)

@@ -20,9 +20,9 @@ if t.TYPE_CHECKING:
 
 _NET = "/sys/class/net"
 _MEGABIT = 1_000_000
-# What the kernel shows for a link without speed (SPEED_UNKNOWN), -1, as some versions print it.
+# The kernel shows -1 for a link without speed (SPEED_UNKNOWN). Some versions print it like this.
 _NO_SPEED = ("0", "65535", "4294967295")
-# What it shows where a function does not tell the width of its link (PCIE_LNK_WIDTH_UNKNOWN).
+# It shows this if a function does not tell the width of its link (PCIE_LNK_WIDTH_UNKNOWN).
 _NO_WIDTH = 255
 
 
@@ -39,9 +39,9 @@ class PcieLink(t.NamedTuple):
 
 
 class Port(t.NamedTuple):
-    """A network port, or a function that has none since it has no interface.
+    """A network port, or a function without one because it has no interface.
 
-    *speed* is in bit/s, `None` where there is no link or its speed is not known; *mtu* in bytes.
+    *speed* is in bit/s, `None` if there is no link or its speed is unknown. *mtu* is in bytes.
     """
 
     address: str
@@ -59,9 +59,9 @@ class Port(t.NamedTuple):
 
 
 def read(host: Host, links: t.Iterable[Link]) -> list[Port]:
-    """The ports of all network functions that are no VFs, by address and number of the port.
+    """The ports of all network functions except VFs, by address and number of the port.
 
-    *links* are the host's.
+    *links* are the interfaces of the host.
     """
     of_function: dict[str, list[Link]] = {}
     for link in links:
@@ -117,7 +117,7 @@ def _speed(host: Host, interface: str) -> int | None:
 
 
 def _pcie_link(host: Host, address: str) -> PcieLink | None:
-    """The link of a function; `None` where it has none or does not tell all of it."""
+    """The link of a function; `None` if it has none or does not tell all of it."""
 
     def number(name: str) -> float:
         # The unit is behind the number, and instead of both may be "Unknown".

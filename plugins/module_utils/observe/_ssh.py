@@ -27,7 +27,7 @@ _LISTENING = "0A"
 
 
 class Connection(t.NamedTuple):
-    """Both ends of a TCP connection, the *server* being this host.
+    """Both ends of a TCP connection; *server* is this host's.
 
     *elsewhere* tells that the server is in another network namespace than this process.
     """
@@ -46,10 +46,11 @@ class _Socket(t.NamedTuple):
 
 
 def connections(host: Host) -> list[Connection]:
-    """The connection that this process or an ancestor was started for, then all of SSH servers.
+    """The connection of this process or an ancestor, then those of all SSH servers.
 
-    What sudo starts does not know its connection, but sudo does. What outlives its session, or was
-    started by a service manager, has no ancestor that does: only the servers tell of those.
+    sudo knows its connection, but hides it from the process that it starts. A process that outlives
+    its session, or that a service manager started, has no ancestor that knows. Only the servers
+    tell its connection.
     """
     own = _of_ancestor(host)
     return list(dict.fromkeys([*([own] if own else []), *_of_servers(host)]))
@@ -99,7 +100,7 @@ def _of_servers(host: Host) -> t.Iterator[Connection]:
             opened = {host.target(f"{base}/fd/{name}") for name in host.names(f"{base}/fd")}
         except (PermissionError, ProcessLookupError):
             continue
-        # What a server has connected itself, for a client that forwards a port, is no session.
+        # If a client forwards a port, its server makes a connection itself. That is no session.
         ports = {
             socket.connection.server_port
             for socket in sockets[namespace]

@@ -36,10 +36,10 @@ class Opened(t.NamedTuple):
 def holders(
     host: Host, addresses: t.Collection[str], *, own: t.Container[str] = ()
 ) -> dict[str, list[str]]:
-    """Who uses the PCI functions *addresses*, as text, by address; unused ones are left out.
+    """Who uses the PCI functions *addresses*, as text, by address, without the unused ones.
 
-    A materialization uses its VFs also before its guests run; those of the ids *own* do not count.
-    Raises `SriovError` where the use cannot be told.
+    A materialization uses its VFs even before its guests run. Those with the ids *own* do not
+    count. Raises `SriovError` if nobody can tell the use.
     """
     found: dict[str, list[str]] = {address: [] for address in addresses}
     for address, text in _claims(host, own) if found else ():
@@ -53,7 +53,7 @@ def holders(
 
 
 def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
-    """Who on this host has one of *devices* at work, as `holders` tells it."""
+    """Who on this host works with one of *devices*, in the form of `holders`."""
     found: dict[str, list[str]] = {}
     handles: dict[str, list[str]] = {}
     with_kernel = []
@@ -100,8 +100,9 @@ def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
 def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Iterable[Link]) -> bool:
     """Whether the VF of *entry*, which its PF does not show, is still a function on PCI.
 
-    *pf* is the PF, `None` where no interface here has its MAC: its driver is gone, or its interface
-    is in another network namespace. Then *pf* can also be another one, of the same MAC.
+    *pf* is the PF. It is `None` if no interface here has the PF's MAC, because its driver is gone
+    or its interface is in another network namespace. It can then also be another PF of the same
+    MAC.
     """
     if pf and entry.address in pf.vfs:
         return False  # It is another VF of the PF by now.
@@ -115,7 +116,7 @@ def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Itera
 
 
 def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
-    """Why the VF of *entry*, whose PF is not shown where it was, is not gone; nothing where it is.
+    """Why the VF of *entry* remains although its PF is not where it was; nothing if it is gone.
 
     *pf* is as `remains` takes it.
     """
@@ -134,9 +135,9 @@ def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator
 
 
 def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
-    """The character devices that give a process the function, where a VFIO driver has it.
+    """The character devices that give a process the function, if a VFIO driver has it.
 
-    A variant driver such as mlx5_vfio_pci serves as vfio-pci does, so the name of the driver does
+    A variant driver such as mlx5_vfio_pci does the same as vfio-pci, so the name of the driver does
     not tell.
     """
     paths = [
@@ -149,10 +150,10 @@ def _vfio_paths(host: Host, device: _pci.Device) -> list[str]:
 
 
 def _left_paths(device: _pci.Device) -> list[str]:
-    """What a process may still have open of *device*, which shows no driver.
+    """The files of *device*, which shows no driver, that a process may still have open.
 
-    The kernel hides the driver before that lets go (__device_release_driver()), and VFIO, which
-    removes the name of the group, lets go when its last user has. Until then the guest goes on.
+    The kernel hides a driver before the driver lets go (__device_release_driver()). VFIO removes
+    the name of the group and lets go after its last user. Until then the guest goes on.
     """
     return [f"/dev/vfio/{device.iommu_group}{_DELETED}"] if device.iommu_group else []
 
@@ -189,7 +190,7 @@ def _kernel_use(
 
 
 def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:
-    """Who has one of *paths* open, once udev, which opens new devices for a moment, is done."""
+    """Who has one of *paths* open, after udev has closed those that it opens for a moment."""
     found: list[Opened] = []
 
     def settled() -> bool:
@@ -232,9 +233,9 @@ def _guest(command_line: bytes) -> str:
 
 
 def openers(host: Host, device: _pci.Device) -> t.Callable[[], list[str]]:
-    """What tells who has *device* open, also once the kernel has removed the names of its files.
+    """A function that tells who has *device* open, even after its files have lost their names.
 
-    It does so when the driver is to let go, before it waits for the last user.
+    The kernel removes the names when the driver is to let go, before it waits for the last user.
     """
     paths = _vfio_paths(host, device) if device.driver else []
     names = {name: path for path in paths for name in (path, f"{path}{_DELETED}")}

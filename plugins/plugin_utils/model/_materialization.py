@@ -163,7 +163,10 @@ class _Reader:
         }
 
     def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
-        """Return the PF that is meant, with a MAC address, by which its host finds it."""
+        """Return the PF that is meant, with a MAC address, by which its host finds it.
+
+        A PF without a name in the facility's model has its MAC address as its name.
+        """
         if host not in self._pfs:
             raise InputError(f"{what} host {_names.quoted(host)} is none of the inventory's here")
         mac = _names.mac(interface.mac, f"{what} MAC of the PF") if interface.mac else None
@@ -174,7 +177,8 @@ class _Reader:
                         f"{what} PF {_names.quoted(interface.name)} of {host} has no MAC address"
                         " in the facility's model: add it there"
                     )
-                return {**pf, "mac": pf["mac"] or mac}
+                known = pf["mac"] or mac
+                return {**pf, "name": pf["name"] or known, "mac": known}
         offered = listed([f"{pf['name']} ({pf['mac']})" for pf in self._pfs[host]])
         raise InputError(
             f"{what} PF {_names.quoted(interface.name)} ({mac}) is none that {host} offers:"

@@ -411,6 +411,25 @@ def test_leafs() -> None:
     assert vfs(models.EXPERIMENT, uncabled)["leafs"] == []
 
 
+def test_pf_without_name_has_its_mac_as_name() -> None:
+    leaf = {"host": "xleaf0", "port": "swp1"}
+    pfs = {host: [pf | {"name": None, "leaf": leaf} for pf in PFS[host]] for host in PFS}
+    materialization = models.experiment()
+    for link in materialization.links:
+        link.realization.segments[1].waypoints = []
+        for each in link.realization.segments[1].endpoints:
+            pf = each.vf.parent.pf
+            pf.mac = next(pf_["mac"] for pf_ in PFS[each.host] if pf_["name"] == pf.name)
+    found = vfs(materialization, pfs)
+    assert {vf["pf"]["name"] for vf in found["hosts"]["x0"]} == {
+        "04:72:00:00:10:00",
+        "04:72:00:00:10:01",
+    }
+    assert {leaf["pf"] for leaf in found["leafs"]} == {
+        pf["mac"] for host in PFS.values() for pf in host
+    }
+
+
 def test_problems_of_leafs_are_in_the_list() -> None:
     cabled = PFS | {"x0": [PFS["x0"][0] | {"leaf": {"host": "xleaf0", "port": "swp9"}}]}
     materialization = models.experiment()
