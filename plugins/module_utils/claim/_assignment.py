@@ -529,7 +529,7 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
     if problems and not force:
         raise SriovError(
             f"materialization {mzid} would change VFs that are in use: {'; '.join(problems)}. "
-            f"End that use first, or take them all the same with sriov_force={mzid}"
+            f"End that use first, or take them all the same with sriov_force_mzid={mzid}"
         )
     _driver.check(
         host,

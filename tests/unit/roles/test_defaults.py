@@ -15,9 +15,6 @@ from ansible_collections.mergetb.sriov.plugins.modules import restore_service
 
 ROLES = Path(__file__).parents[3] / "roles"
 
-# To `vfs` it is whether, to `materialize` for which experiment.
-DIFFERING = {"sriov_force"}
-
 
 def defaults(role: str) -> dict[str, t.Any]:
     return yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
@@ -31,7 +28,7 @@ def test_the_plan_is_that_of_the_run(role: str) -> None:
     planned = defaults("plan")
     # Where the results of a run go, and how long a restart may take, is not planned.
     for name, value in defaults(role).items():
-        if name not in {*DIFFERING, "sriov_device_map"}:
+        if name != "sriov_device_map":
             assert planned[name] == value, name
 
 

@@ -701,7 +701,7 @@ def test_a_used_vf_is_not_changed(machine: Machine) -> None:
         assert str(caught.value) == (
             f"materialization {MZID} would change VFs that are in use: VF {VFS[0]}: process 7 "
             f"(qemu) has /dev/vfio/{group} open. End that use first, or take them all the same "
-            f"with sriov_force={MZID}"
+            f"with sriov_force_mzid={MZID}"
         )
     assert machine.writes == []
 
