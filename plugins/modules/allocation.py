@@ -108,7 +108,7 @@ path:
   description: The absolute path of the file with the materialization.
   returned: success
   type: str
-  sample: /home/operator/one.hello.demo.json
+  sample: /srv/pipeline/one.hello.demo.json
 lines:
   description: A line for each guest NIC, link by link.
   returned: success

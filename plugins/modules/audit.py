@@ -86,7 +86,7 @@ path:
   description: The absolute path of the file with what was found.
   returned: success
   type: str
-  sample: /home/operator/audit.json
+  sample: /srv/pipeline/audit.json
 lines:
   description: What was found as lines of text, a table and a total.
   returned: success

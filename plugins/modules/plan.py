@@ -78,7 +78,7 @@ path:
   description: The absolute path of the file.
   returned: success
   type: str
-  sample: /home/operator/plan.json
+  sample: /srv/pipeline/plan.json
 lines:
   description:
     - The plan as lines of text. They tell what is done to which hosts, those that are alike

@@ -72,7 +72,7 @@ path:
   description: The absolute path of the file.
   returned: success
   type: str
-  sample: /home/operator/report.html
+  sample: /srv/pipeline/report.html
 lines:
   description: The totals as lines of text.
   returned: success
