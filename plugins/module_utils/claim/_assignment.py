@@ -14,6 +14,7 @@ next run, from whatever is there, gets it there.
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
@@ -40,7 +41,7 @@ _SETTLE_EVERY = 0.1
 
 # From one task to the next, Ansible takes some seconds, and more on hosts that are busy.
 _YOUNGER_SECONDS = 60
-_YOUNGER_EVERY = 0.2
+_YOUNGER_EVERY = 1
 
 # A VF with this takes which it likes.
 _NO_MAC = "00:00:00:00:00:00"
@@ -71,6 +72,10 @@ class Policy(t.NamedTuple):
     attributes: t.Mapping[str, t.Any] = {}
     dispensable: t.Container[str] = ()
     trunk: bool = False
+
+
+class YoungerRunsError(SriovError):
+    """Nothing but reservations of younger runs stands against what a run wants."""
 
 
 class UnsettledError(SriovError):
@@ -161,42 +166,70 @@ def reserve(
 ) -> dict[str, t.Any]:
     """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
 
-    Waits for younger runs to take their reservations back, `only_younger_reserve`. Raises
-    `SriovError` with all that stands against the claims. Returns what `run` is going to, and as
-    *reserved* what is reserved now.
+    Where nothing but reservations of younger runs stands against the claims, it waits for these to
+    take them back (`without_younger`). Raises `SriovError` with all that stands against the claims.
+    Returns what `run` is going to, and as *reserved* what is reserved now.
     """
+    deadline = time.monotonic() + _YOUNGER_SECONDS
+    while True:
+        try:
+            return _reserve(host, mzid, claims, policy, run, force=force, check_mode=check_mode)
+        except YoungerRunsError:
+            if check_mode or time.monotonic() >= deadline:
+                raise
+        time.sleep(_YOUNGER_EVERY)
 
-    def free() -> bool:
-        return not only_younger_reserve(_ledger.read(host), mzid, claims, run)
 
-    if not check_mode and not free():
-        host.wait_for(free, seconds=_YOUNGER_SECONDS, every=_YOUNGER_EVERY)
-    with _ledger.exclusive(host, check_mode=check_mode):
-        planned, found = _planned(host, mzid, claims, policy)
+def _reserve(
+    host: Host,
+    mzid: str,
+    claims: t.Sequence[Claim],
+    policy: Policy,
+    run: str,
+    *,
+    force: bool,
+    check_mode: bool,
+) -> dict[str, t.Any]:
+    """As `reserve`; raises `YoungerRunsError` where it helps to wait."""
+
+    def reserved_in(ledger: Ledger) -> tuple[Plan, Found, Ledger]:
+        found = look(host, mzid, claims, ledger)
+        planned = plan(mzid, claims, policy, found)
         refuse(host, planned, found, mzid, force=force)
-        ledger = reservation(planned, mzid, run)
-        if ledger != planned.before and not check_mode:
-            _ledger.write(host, ledger)
-    reserved = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
-    return {**_result(planned, found, claims, mzid), "reserved": reserved, "warnings": []}
+        return planned, found, reservation(planned, mzid, run)
+
+    with _ledger.exclusive(host, check_mode=check_mode):
+        before = _ledger.read(host)
+        try:
+            planned, found, after = reserved_in(before)
+        except SriovError as error:
+            older = without_younger(before, mzid, run)
+            if older == before:
+                raise
+            try:
+                reserved_in(older)
+            except SriovError:
+                raise error from None
+            raise YoungerRunsError(str(error)) from error
+        if after != before and not check_mode:
+            _ledger.write(host, after)
+    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
+    return {**_result(planned, found, claims, mzid), "reserved": names, "warnings": []}
 
 
-def only_younger_reserve(ledger: Ledger, mzid: str, claims: t.Iterable[Claim], run: str) -> bool:
-    """Whether VFs of *claims* are reserved by younger runs for others than *mzid*, and none held.
+def without_younger(ledger: Ledger, mzid: str, run: str) -> Ledger:
+    """*ledger* without what runs that are younger than *run* have reserved for others than *mzid*.
 
     Of two experiments that meet on two hosts in opposite order, each would be refused where the
     other was first. So the older run waits, and the younger one is refused at once and gives way
     (wait-die: Rosenkrantz, Stearns and Lewis, 1978). The age is told by the name, which begins with
     the time; whatever the clocks say, no two runs wait for each other.
     """
-    wanted = {(item.pf_mac, item.vf) for item in claims}
-    others = [
-        entry
+    kept = {
+        other: [item for item in entries if other == mzid or item.held or min(item.runs) <= run]
         for other, entries in ledger.items()
-        for entry in entries
-        if other != mzid and entry.key in wanted
-    ]
-    return bool(others) and all(not entry.held and min(entry.runs) > run for entry in others)
+    }
+    return {other: entries for other, entries in kept.items() if entries}
 
 
 def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> dict[str, t.Any]:
@@ -520,12 +553,9 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
     ]
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
-    touched = plan.taken.union(step.target.address for step in plan.steps)
-    problems = [
-        f"VF {address}: {text}"
-        for address, texts in _usage.holders(host, sorted(touched), own=[mzid]).items()
-        for text in texts
-    ]
+    touched = sorted(plan.taken.union(step.target.address for step in plan.steps))
+    users = _usage.holders(host, touched, own=[mzid], ledger=plan.before)
+    problems = [f"VF {address}: {text}" for address, texts in users.items() for text in texts]
     if problems and not force:
         raise SriovError(
             f"materialization {mzid} would change VFs that are in use: {'; '.join(problems)}. "

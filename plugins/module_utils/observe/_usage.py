@@ -34,15 +34,22 @@ class Opened(t.NamedTuple):
 
 
 def holders(
-    host: Host, addresses: t.Collection[str], *, own: t.Container[str] = ()
+    host: Host,
+    addresses: t.Collection[str],
+    *,
+    own: t.Container[str] = (),
+    ledger: _ledger.Ledger | None = None,
 ) -> dict[str, list[str]]:
     """Who uses the PCI functions *addresses*, as text, by address, without the unused ones.
 
     A materialization uses its VFs even before its guests run. Those with the ids *own* do not
-    count. Raises `SriovError` if nobody can tell the use.
+    count. *ledger* is that of the host, where it has been read. Raises `SriovError` if nobody can
+    tell the use.
     """
+    if ledger is None:
+        ledger = _ledger.read(host)
     found: dict[str, list[str]] = {address: [] for address in addresses}
-    for address, text in _claims(host, own) if found else ():
+    for address, text in _claims(host, ledger, own) if found else ():
         if address in found:
             found[address].append(text)
     for address, texts in users(
@@ -75,11 +82,13 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     return {address: texts for address, texts in found.items() if texts}
 
 
-def _claims(host: Host, own: t.Container[str]) -> t.Iterator[tuple[str, str]]:
+def _claims(
+    host: Host, ledger: _ledger.Ledger, own: t.Container[str]
+) -> t.Iterator[tuple[str, str]]:
     """The addresses of the VFs that materializations other than *own* have, and for whom."""
     had = [
         (holder, entry)
-        for holder, entries in _ledger.read(host).items()
+        for holder, entries in ledger.items()
         for entry in entries
         if holder not in own
     ]

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import errno
 import os
 import threading
+import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     Machine,
     ledger_entry,
 )
+from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
 
 MZID = "one.hello.demo"
 MACS = ("04:70:00:00:00:10", "04:70:00:00:00:11")
@@ -501,40 +503,85 @@ def test_a_change_of_a_held_vf_is_reserved_beside_it(machine: Machine) -> None:
     assert _ledger.read(machine) == {MZID: [held]}
 
 
+def gives_way(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> list[float]:
+    """The younger run takes its reservation back while the older one waits; the waits, in s."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        _assignment.withdraw(machine, "two", run=OTHER_RUN)
+
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(_assignment, "time", clock)
+    return waits
+
+
+@pytest.mark.parametrize(
+    "younger",
+    [
+        CLAIM,
+        CLAIM._replace(vf=1, nic="eth9", mac="02:00:00:00:01:09"),
+        CLAIM._replace(vf=1, vlan=7),
+    ],
+    ids=["VF", "VLAN", "MAC"],
+)
 def test_of_two_experiments_that_meet_in_opposite_order_the_older_is_given(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, younger: Claim
 ) -> None:
     """Each was the first on one of two hosts; on this one, the younger was."""
-    reserve(machine, CLAIM, mzid="two", run=OTHER_RUN)
-    waits = threading.Event()
-    wait_for = machine.wait_for
+    reserve(machine, younger, mzid="two", run=OTHER_RUN)
+    waits = gives_way(monkeypatch, machine)
 
-    def noticed(condition: t.Callable[[], object], **options: t.Any) -> bool:
-        waits.set()
-        return wait_for(condition, **options)
+    assert reserve(machine, CLAIM)["changed"]
 
-    monkeypatch.setattr(machine, "wait_for", noticed)
-    with concurrent.futures.ThreadPoolExecutor() as executor:
-        older = executor.submit(reserve, machine, CLAIM)
-        assert waits.wait(30)
-        _assignment.withdraw(machine, "two", run=OTHER_RUN)
-        assert older.result(30)["changed"]
+    assert len(waits) == 1
     assert list(_ledger.read(machine)) == [MZID]
 
 
-def test_a_run_waits_for_reservations_of_younger_ones_alone() -> None:
-    younger, older = "2026-11-27T12:00:03Z-a", "2026-11-27T11:59:59Z-a"
-    reserved = entry(state=_ledger.RESERVED, runs=(younger,))
+def test_a_younger_run_that_had_the_lock_first_gives_way(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older run looked before it had the lock, and both were refused."""
+    reserved = {"two": [entry(state=_ledger.RESERVED, runs=(OTHER_RUN,))]}
+    gives_way(monkeypatch, machine)
 
-    def waits(*entries: Entry, mzid: str = "two") -> bool:
-        return _assignment.only_younger_reserve({mzid: list(entries)}, MZID, [CLAIM], RUN)
+    overtaken(machine, lambda: reserve(machine, CLAIM), lambda: _ledger.write(machine, reserved))
 
-    assert waits(reserved)
-    assert not waits()
-    assert not waits(reserved, mzid=MZID)
-    assert not waits(reserved._replace(vf=1))
-    assert not waits(reserved._replace(runs=(younger, older)))
-    assert not waits(entry(), reserved)
+    assert list(_ledger.read(machine)) == [MZID]
+
+
+@pytest.mark.parametrize(
+    ("claim", "runs", "message"),
+    [
+        (CLAIM, (OTHER_RUN, "2026-11-27T11:59:59Z-a"), "is reserved for materialization two"),
+        (CLAIM._replace(vf=99), (OTHER_RUN,), "VF 99"),
+    ],
+    ids=["an older run", "no such VF"],
+)
+def test_a_run_does_not_wait_for_what_no_wait_helps(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    claim: Claim,
+    runs: tuple[str, ...],
+    message: str,
+) -> None:
+    _ledger.write(machine, {"two": [entry(state=_ledger.RESERVED, runs=runs)]})
+    waits = gives_way(monkeypatch, machine)
+
+    with pytest.raises(SriovError, match=message):
+        reserve(machine, CLAIM, claim)
+
+    assert waits == []
+
+
+def test_a_younger_run_that_stays_is_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve(machine, CLAIM, mzid="two", run=OTHER_RUN)
+    monkeypatch.setattr(_assignment, "_YOUNGER_SECONDS", 0)
+
+    with pytest.raises(SriovError, match=f"reserved for materialization two by run {OTHER_RUN}"):
+        reserve(machine, CLAIM)
 
 
 def test_a_reservation_is_taken_back_by_its_own_run_alone(machine: Machine) -> None:
