@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
@@ -85,6 +88,10 @@ def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wante
     the model has none by its name. Raises `SriovError` for an entry without the keys that are
     needed and for a count that is none.
     """
+    if isinstance(numvfs, str) and numvfs.lstrip().startswith("{"):
+        # As ansible-playbook -e sriov_numvfs={"ens1f0":8} leaves it.
+        with contextlib.suppress(ValueError):
+            numvfs = json.loads(numvfs)
     if not isinstance(numvfs, t.Mapping):
         count = _count(numvfs, "sriov_numvfs")
         numvfs = {pf["name"]: count for pf in pfs if isinstance(pf.get("name"), str)}
@@ -114,8 +121,8 @@ def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wante
 
 def _count(value: object, element: str) -> int:
     text = "" if isinstance(value, bool) else str(value)
-    if not (text.isascii() and text.isdecimal()):
-        raise SriovError(f"{element} is {value!r}, not a number of VFs")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise SriovError(f"{element} is {repr(value)[:100]}, not a number of VFs")
     return int(text)
 
 

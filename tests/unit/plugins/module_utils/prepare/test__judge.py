@@ -241,6 +241,13 @@ def test_wanted_counts() -> None:
     ]
 
 
+@pytest.mark.parametrize("counts", [{"a": 3}, '{"a": 3}'])
+def test_numbers_by_name_are_those_of_these_pfs(counts: object) -> None:
+    """The second is what the command line gives."""
+    pfs = [{"name": "a", "max_vfs": 7}, {"name": "b", "max_vfs": 2}]
+    assert [pf.numvfs for pf in _judge.wanted(pfs, counts)] == [3, 2]
+
+
 @pytest.mark.parametrize("count", [3, "3"])
 def test_one_number_is_that_of_all_pfs(count: object) -> None:
     """As `sriov_numvfs` of stackhpc.linux, and as text from the command line."""
@@ -259,6 +266,8 @@ def test_one_number_is_that_of_all_pfs(count: object) -> None:
         ([{"name": "a", "max_vfs": 1}], {"a": "x"}, "sriov_numvfs: a is 'x', not a number"),
         ([{"name": "a", "max_vfs": 1}], {"b": 1}, "sriov_numvfs names b, which is no PF"),
         ([], {"b": 1}, "no PF of sriov_pfs .empty."),
+        ([{"name": "a", "max_vfs": 1}], "9" * 5000, "sriov_numvfs is '9{99}, not a number"),
+        ([{"name": "a", "max_vfs": 1}], '{"a": ', "sriov_numvfs is '{\"a\": ', not a number"),
         ([{"name": "a", "max_vfs": 1}], True, "sriov_numvfs is True, not a number"),
         ([{"name": "a", "max_vfs": 1}], ["a"], r"sriov_numvfs is \['a'\], not a number"),
     ],
