@@ -294,16 +294,16 @@ def _too_many(port: Port, offers: int, declares: str, values: dict[str, t.Any]) 
     firmware = (port.pf and port.pf["firmware"]) or {"numvfs": None, "problem": None}
     prepare = f"prepare it: the role {tool.role} sets its firmware, if the card can do as many"
     if firmware["problem"] or firmware["numvfs"] is None:
-        why = firmware["problem"] or f"its {tool.count} is not known"
+        why = firmware["problem"] or f"its {tool.numvfs} is not known"
         return port.finding(WARNING, "max_vfs", f"{declares} ({why})", prepare, **values)
     has = firmware["numvfs"] if firmware["enabled"] else 0
     if has < port.max_vfs:
-        why = f"{tool.count} is {has}" if firmware["enabled"] else f"{tool.enable} is off"
+        why = f"{tool.numvfs} is {has}" if firmware["enabled"] else f"{tool.enable} is off"
         values |= {"actual": has}
         return port.finding(
             WARNING, "firmware", f"{declares}, as {why} in its firmware", prepare, **values
         )
-    message = f"{declares}, although {tool.count} is {has} in its firmware"
+    message = f"{declares}, although {tool.numvfs} is {has} in its firmware"
     remedy = "enable SR-IOV in the firmware setup, and see the kernel's log"
     return port.finding(port.grave, "max_vfs", message, remedy, **values)
 

@@ -99,11 +99,11 @@ class Remark:
 
 
 class Topic(t.NamedTuple):
-    """Remarks of one kind, with the number of their places."""
+    """Remarks of one kind, and the number of their places."""
 
     severity: str
     title: str
-    count: int
+    total: int
     remarks: list[Remark]
 
 
@@ -400,7 +400,7 @@ def topics(made: Report) -> list[Topic]:
         ),
     ]
     return sorted(
-        (topic for topic in found if topic.count),
+        (topic for topic in found if topic.total),
         key=lambda topic: SEVERITIES.index(topic.severity),
     )
 
