@@ -171,7 +171,7 @@ class _Network:
 
     def routes(self, *selector: str) -> list[str]:
         """The interfaces of the routes in all tables that *selector* selects."""
-        families = ("-4", "-6")
+        families: tuple[str, ...] = ("-4", "-6")
         if selector[0] == "match":
             families = (f"-{ipaddress.ip_address(selector[1]).version}",)
         return [
@@ -340,4 +340,5 @@ class _Network:
                 f"the way back to the operator cannot be told: 'ip {' '.join(arguments)}' failed: "
                 f"{done.err.strip()}"
             )
-        return json.loads(done.out or "[]")
+        answer: list[t.Mapping[str, t.Any]] = json.loads(done.out or "[]")
+        return answer
