@@ -1,7 +1,7 @@
 # make demo        boot the emulated twin of the example facility, materialize the example experiment, show the result
 # make clean       end and remove the twin
 # make test        every check, roughly in the order below; each can also be run alone
-# make lint        style, licences, documentation, changelog
+# make lint        style, types, import layers, licences, documentation, changelog
 # make unit        unit tests, under the lowest and the highest ansible-core
 # make sanity      ansible-test sanity, under both
 # make package     build the collection, install it offline into an empty directory, use it there, under both
@@ -58,6 +58,7 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/shellcheck .ci/run tests/tools/*.sh molecule/untagged/qemu/*
 	PYTHONPATH=.ansible/collections .venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
 	.venv/bin/reuse lint --lines
 	$(IN_VENV) ansible-lint
 	$(IN_VENV) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .

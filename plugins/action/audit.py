@@ -8,6 +8,7 @@ import collections
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit, _source
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import SEVERITIES
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import (
     RESULTS,
@@ -42,5 +43,5 @@ class ActionModule(ControllerAction):
             "diff": [file["diff"] for file in written if "diff" in file],
             "path": written[0]["path"],
             "lines": _audit.table(found),
-            "summary": {severity: counts[severity] for severity in _audit.SEVERITIES},
+            "summary": {severity: counts[severity] for severity in SEVERITIES},
         }

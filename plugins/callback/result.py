@@ -141,7 +141,8 @@ def _option(task: t.Any, name: str, default: str | None = None) -> str | None:
     """
     if task.resolved_action != _result.MODULE:
         return None
-    return task.args.get(name, default)
+    value: str | None = task.args.get(name, default)
+    return value
 
 
 def _now() -> str:

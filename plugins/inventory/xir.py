@@ -152,7 +152,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         key = self.get_cache_key(json.dumps([model, options]))
         if not use_cache or key not in self._cache:
             self._cache[key] = self._read(model, options)
-        return self._cache[key]
+        cached: list[_xir.Host] = self._cache[key]
+        return cached
 
     def _read(self, model: str, options: dict[str, t.Any]) -> list[_xir.Host]:
         facility = _document.load(model, _document.FACILITY)

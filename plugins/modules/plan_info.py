@@ -242,7 +242,8 @@ def _validated(params: dict[str, t.Any]) -> dict[str, t.Any]:
     result = ArgumentSpecValidator(_request.ARGUMENT_SPEC).validate(params)
     if result.error_messages:
         raise SriovError(f"materialize: {'; '.join(result.error_messages)}")
-    return result.validated_parameters
+    validated: dict[str, t.Any] = result.validated_parameters
+    return validated
 
 
 def main() -> None:

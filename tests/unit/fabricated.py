@@ -90,12 +90,12 @@ class Netlink:
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         self._log.append(Event("vf_states", str(ifindex)))
         for name in self.without_attributes:
-            if self.interfaces[name].index == ifindex:
+            if self.interfaces[name].ifindex == ifindex:
                 raise NoVfAttributesError("its driver keeps no attributes for VFs (no VST)")
         return dict(self.vfs.get(ifindex, {}))
 
     def set_up(self, ifindex: int) -> None:
-        link = next(link for link in self.links() if link.index == ifindex)
+        link = next(link for link in self.links() if link.ifindex == ifindex)
         self._log.append(Event("set_up", link.name))
         self.interfaces[link.name] = link._replace(up=True)
 
@@ -301,7 +301,7 @@ class Machine(Host):
         return self.link(f"{DEVICES}/{address}/driver")
 
     def vf(self, interface: str, vf: int) -> VfState:
-        return self.netlink.vfs[self.netlink.interfaces[interface].index][vf]
+        return self.netlink.vfs[self.netlink.interfaces[interface].ifindex][vf]
 
     def alter_link(self, name: str, **values: t.Any) -> None:
         """Change an interface behind the back of the code under test."""
@@ -309,7 +309,7 @@ class Machine(Host):
 
     def alter_vf(self, interface: str, vf: int, **values: t.Any) -> None:
         """Change the attributes of a VF in the same way."""
-        index = self.netlink.interfaces[interface].index
+        index = self.netlink.interfaces[interface].ifindex
         self.netlink.vfs[index][vf] = self.netlink.vfs[index][vf]._replace(**values)
 
     def files(self) -> dict[str, t.Any]:
@@ -388,7 +388,7 @@ class Machine(Host):
         # The kernel counts the VFs last, and tells of attributes by that count.
         self.put(path, value)
         if pf in self._pf_interfaces:
-            index = self.netlink.interfaces[self._pf_interfaces[pf]].index
+            index = self.netlink.interfaces[self._pf_interfaces[pf]].ifindex
             self.netlink.vfs[index] = dict.fromkeys(range(count), NEW_VF)
 
     def _set_override(self, path: str, value: str) -> None:

@@ -346,7 +346,7 @@ class SystemdBoot(BootLoader):
 
     def _kernels(self) -> dict[str, str]:
         """The images of the installed kernels by version."""
-        images = {}
+        images: dict[str, str] = {}
         for version in self.host.names(_MODULES):
             for image in (f"{_MODULES}/{version}/vmlinuz", f"/boot/vmlinuz-{version}"):
                 if self.host.exists(image):
@@ -645,7 +645,8 @@ def bootctl_entries(output: str) -> list[dict[str, t.Any]]:
     It is one list, and before systemd 253 one object on each line.
     """
     if output.lstrip().startswith("["):
-        return json.loads(output)
+        entries: list[dict[str, t.Any]] = json.loads(output)
+        return entries
     return [json.loads(line) for line in output.splitlines() if line.strip()]
 
 

@@ -367,7 +367,7 @@ def read_port(host: Host, link: Link, links: t.Sequence[Link]) -> Port:
     try:
         pf = _pci.find_pf(host, link.name, links)
         try:
-            states = host.netlink.vf_states(link.index)
+            states = host.netlink.vf_states(link.ifindex)
         except NoVfAttributesError:
             states = None
         again = _pci.find_pf(host, link.name, links)
@@ -763,7 +763,7 @@ def _values(item: Claim, policy: Policy, state: VfState) -> dict[str, t.Any]:
 
 def states_of(ports: t.Mapping[str, Port]) -> dict[int, dict[int, VfState]]:
     """The attributes of the VFs of *ports* by interface index, for those that keep any."""
-    return {port.link.index: port.states for port in ports.values() if port.states is not None}
+    return {port.link.ifindex: port.states for port in ports.values() if port.states is not None}
 
 
 def address_of(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
@@ -777,7 +777,7 @@ def target(entry: Entry, ports: t.Mapping[str, Port]) -> _isolation.Target:
     return _isolation.Target(
         # The MAC tells apart what a model may give one name.
         f"{entry.pf_name} ({entry.pf_mac})",
-        ports[entry.pf_mac].link.index,
+        ports[entry.pf_mac].link.ifindex,
         entry.vf,
         entry.address,
         entry.values,

@@ -90,7 +90,9 @@ def program() -> bytes:
         parts = module.__name__.split(".")
         for depth in range(1, len(parts)):
             files["/".join([*parts[:depth], "__init__.py"])] = ""
-        files["/".join(parts) + ".py"] = module.__spec__.loader.get_source(module.__name__)
+        # Whatever has loaded it has its source, which the type of a loader does not say.
+        loader: t.Any = module.__spec__.loader if module.__spec__ else None
+        files["/".join(parts) + ".py"] = loader.get_source(module.__name__)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in sorted(files.items()):

@@ -76,7 +76,7 @@ def _owners(host: Host) -> dict[str, str]:
     return {
         address.partition("/")[0]: link.name
         for link in host.netlink.links()
-        for address in addresses.get(link.index, ())
+        for address in addresses.get(link.ifindex, ())
     }
 
 

@@ -12,12 +12,12 @@ import typing as t
 class Firmware(t.NamedTuple):
     """How the firmware of a vendor's NICs is told to have VFs: *role* of this collection does it.
 
-    *enable* and *count* are the parameters for SR-IOV as such and for the most VFs of a PF.
+    *enable* and *numvfs* are the parameters for SR-IOV as such and for the most VFs of a PF.
     """
 
     role: str
     enable: str
-    count: str
+    numvfs: str
 
 
 # By PCI vendor. Others either always have VFs or are set up by other means.

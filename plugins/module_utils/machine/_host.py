@@ -85,7 +85,8 @@ class Host:
         try:
             if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
                 return _read(self.path(path))
-            return self._helper_call(_READ_SECONDS, path, _read, self.path(path))
+            content: bytes = self._helper_call(_READ_SECONDS, path, _read, self.path(path))
+            return content
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TimeoutError as error:
@@ -311,7 +312,8 @@ class _Helper:
         self._socket.settimeout(max(seconds, 0.001))
         try:
             _send(self._socket, (function, arguments))
-            return _receive(self._socket)
+            answer: tuple[t.Any, Exception | None] = _receive(self._socket)
+            return answer
         except socket.timeout as error:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
             os.kill(self._child, signal.SIGKILL)
             raise TimeoutError from error

@@ -19,7 +19,7 @@ _UNDECODED = re.compile("[\ud800-\udfff]")
 
 def run_module(
     run: t.Callable[..., dict[str, t.Any]], argument_spec: dict[str, t.Any], **options: t.Any
-) -> t.NoReturn:
+) -> None:
     """Answer with what `run(params, check_mode=...)` returns, or with its error.
 
     Shows the `warnings` of the result. *options* are those of `AnsibleModule`.

@@ -95,7 +95,7 @@ class Link(t.NamedTuple):
     network namespace. *kind* is what `ip link add type` calls a virtual device.
     """
 
-    index: int
+    ifindex: int
     name: str
     mac: str | None
     permanent_mac: str | None
@@ -187,7 +187,7 @@ class Rtnetlink:
                 raise
             # Some kernels reckon the size of a single answer too small, never that of a dump.
             answers = self._dump_links(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
-            body = {_link(answer).index: answer for answer in answers}[ifindex]
+            body = {_link(answer).ifindex: answer for answer in answers}[ifindex]
         return parse_vf_states(body)
 
     def set_up(self, ifindex: int) -> None:
@@ -390,7 +390,7 @@ def _link(body: bytes) -> Link:
 
     kind = dict(_attributes(parts.get(_IFLA_LINKINFO, b""))).get(_IFLA_INFO_KIND)
     return Link(
-        index=index,
+        ifindex=index,
         name=text(parts[_IFLA_IFNAME]),
         mac=mac(_IFLA_ADDRESS),
         permanent_mac=mac(_IFLA_PERM_ADDRESS),

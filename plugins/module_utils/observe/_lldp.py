@@ -83,4 +83,5 @@ def _neighbour(entry: dict[str, t.Any]) -> Neighbour:
 
 
 def _value(element: dict[str, t.Any], name: str) -> str | None:
-    return element.get(name, [{}])[0].get("value")
+    value: str | None = element.get(name, [{}])[0].get("value")
+    return value

@@ -106,7 +106,7 @@ class _Network:
     def __init__(self, host: Host, links: t.Sequence[Link]) -> None:
         self._host = host
         self.links = {link.name: link for link in links}
-        self._by_index = {link.index: link for link in links}
+        self._by_index = {link.ifindex: link for link in links}
         self._addresses = {
             index: [ipaddress.ip_interface(text).ip for text in texts]
             for index, texts in host.netlink.addresses().items()
@@ -171,7 +171,7 @@ class _Network:
 
     def routes(self, *selector: str) -> list[str]:
         """The interfaces of the routes in all tables that *selector* selects."""
-        families = ("-4", "-6")
+        families: tuple[str, ...] = ("-4", "-6")
         if selector[0] == "match":
             families = (f"-{ipaddress.ip_address(selector[1]).version}",)
         return [
@@ -242,7 +242,7 @@ class _Network:
         index, mac = (self._host.read(f"{base}/{name}") for name in ("ifindex", "address"))
         return (
             self._host.exists(base)
-            and index in (None, str(link.index))
+            and index in (None, str(link.ifindex))
             and (link.mac is None or mac in (None, link.mac))
         )
 
@@ -340,4 +340,5 @@ class _Network:
                 f"the way back to the operator cannot be told: 'ip {' '.join(arguments)}' failed: "
                 f"{done.err.strip()}"
             )
-        return json.loads(done.out or "[]")
+        answer: list[t.Mapping[str, t.Any]] = json.loads(done.out or "[]")
+        return answer

@@ -220,8 +220,13 @@ def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
     base = f"{DEVICES}/{address}"
     names = set(host.names(base))
     links = itertools.takewhile(names.__contains__, map("virtfn{}".format, itertools.count()))
-    targets = (host.link(f"{base}/{name}") for name in links)
-    return tuple(itertools.takewhile(lambda target: target is not None, targets))
+    targets: list[str] = []
+    for name in links:
+        target = host.link(f"{base}/{name}")
+        if target is None:
+            break
+        targets.append(target)
+    return tuple(targets)
 
 
 def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> PF:

@@ -193,8 +193,8 @@ def _kernel_use(
             texts.append(f"interface {name} is part of {', '.join(upper)}")
         elif name in links and links[name].up:
             texts.append(f"interface {name} is up")
-        elif name in links and links[name].index in ips:
-            texts.append(f"interface {name} has {', '.join(ips[links[name].index])}")
+        elif name in links and links[name].ifindex in ips:
+            texts.append(f"interface {name} has {', '.join(ips[links[name].ifindex])}")
     return texts
 
 

@@ -64,7 +64,7 @@ def gather(
             found = sorted([*found, *_without_sriov(host, found, links)])
     else:
         found = [_pci.find_pf(host, selector, links) for selector in selectors]
-    indexes = {link.name: link.index for link in links}
+    indexes = {link.name: link.ifindex for link in links}
     pfs = [_read_pf(host, pf, indexes.get(pf.interface or "")) for pf in found]
     vfs = [device for pf in pfs for device in pf.devices.values()]
     users = _usage.users(host, vfs)

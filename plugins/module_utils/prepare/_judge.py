@@ -176,7 +176,7 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) 
     if tool and not not_offered and wanted.most > (pf.totalvfs or 0):
         warning(
             f"{wanted.most} VFs are wanted, the NIC offers {pf.totalvfs or 'none'}",
-            f"the role {tool.role} sets {tool.enable} and {tool.count} in its firmware",
+            f"the role {tool.role} sets {tool.enable} and {tool.numvfs} in its firmware",
         )
     elif not_offered:
         error(
@@ -289,7 +289,7 @@ def firmware_settings(
                 {
                     "address": facts.address,
                     "names": [name for name in names if name],
-                    "settings": {tool.enable: True, tool.count: pf.most},
+                    "settings": {tool.enable: True, tool.numvfs: pf.most},
                 }
             )
     return settings

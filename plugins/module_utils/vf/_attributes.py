@@ -78,7 +78,7 @@ def resolve(host: Host, pfs: t.Iterable[str]) -> dict[str, int]:
 
     Raises `SriovError` with all that are not there. An interface need not be on PCI (netdevsim).
     """
-    links = {link.name: link.index for link in host.netlink.links()}
+    links = {link.name: link.ifindex for link in host.netlink.links()}
     problems = []
     indexes = {}
     for name in sorted(pfs):
@@ -197,7 +197,7 @@ def read_each(
 
 def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
     """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
-    macs = {link.index: link.permanent_mac for link in host.netlink.links()}
+    macs = {link.ifindex: link.permanent_mac for link in host.netlink.links()}
     holders = {
         entry.key: f"materialization {mzid} {entry.has} it for {entry.node}.{entry.nic}"
         for mzid, entries in _ledger.read(host).items()

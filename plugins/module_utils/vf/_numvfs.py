@@ -295,7 +295,7 @@ def apply(host: Host, change: Change, used: t.Sequence[str] = ()) -> None:
 def _set_up(host: Host, pf: _pci.PF) -> None:
     for link in host.netlink.links():
         if link.name == pf.interface:
-            host.netlink.set_up(link.index)
+            host.netlink.set_up(link.ifindex)
 
 
 def _await_vfs(host: Host, pf: _pci.PF, count: int) -> None:
@@ -314,18 +314,18 @@ def _await_vfs(host: Host, pf: _pci.PF, count: int) -> None:
 
 
 class Rule(t.NamedTuple):
-    """The udev rule that makes *count* VFs of the PF with this address and permanent MAC."""
+    """The udev rule that makes *numvfs* VFs of the PF with this address and permanent MAC."""
 
     address: str
     mac: str
-    count: int
+    numvfs: int
 
 
 def counts_at_boot(host: Host) -> dict[tuple[str, str | None], int]:
     """The numbers of VFs that the udev rules of this host make, by address and MAC of the PF."""
     text = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "surrogateescape")
     rules = [_parse(line) for line in _lines(text)]
-    return {(rule.address, rule.mac): rule.count for rule in rules if rule}
+    return {(rule.address, rule.mac): rule.numvfs for rule in rules if rule}
 
 
 def _lines(text: str) -> list[str]:

@@ -213,7 +213,7 @@ class _Allocation:
             function.taken.add(index)
             function.rates[index] = values.get("max_tx_rate") or function.rates.get(index, 0)
         if vlan := values.get("vlan"):
-            self._vlans.add((function and function.domain, vlan))
+            self._vlans.add((function.domain if function else None, vlan))
         if mac := values.get("mac"):
             self._macs.add(mac)
 
@@ -297,7 +297,7 @@ class _Allocation:
         """Return the VLAN of each link: the one it has, or the first that is free in its domain."""
         had: dict[str, list[int]] = collections.defaultdict(list)
         for nic, claim in self._held.items():
-            had[nic.link].append(claim.values.get("vlan"))
+            had[nic.link].append(claim.values["vlan"])
         domains = {nic.link: function.domain for nic, function in functions.items()}
         chosen: dict[str, int] = {}
         problems = []
@@ -333,7 +333,9 @@ class _Allocation:
 def _function(host: str, pf: t.Mapping[str, t.Any], facility: Facility) -> Function:
     name, mac = pf["name"] or "", pf["mac"] or ""
     key, value = ("mac", mac) if mac else ("interface", name)
-    found = next((other for other in facility.found[host]["pfs"] if other[key] == value), {})
+    found: t.Mapping[str, t.Any] = next(
+        (other for other in facility.found[host]["pfs"] if other[key] == value), {}
+    )
     unusable = None
     if not found:
         unusable = "its host has no such PF"

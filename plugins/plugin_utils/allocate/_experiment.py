@@ -174,7 +174,8 @@ class _Reader:
     def _capacity(self, constraint: t.Any, what: str) -> int:
         """Return what is asked for at least: ``>=`` and ``==`` are one to a share of a NIC."""
         if _operator(constraint) == "GE":
-            return constraint.value
+            least: int = constraint.value
+            return least
         return self._wanted(constraint, what) or 0
 
     def _wanted(self, constraint: t.Any, what: str) -> t.Any:

@@ -174,7 +174,8 @@ def _sites(pfs: t.Sequence[Pf]) -> list[_Site]:
     for host, own in hosts.items():
         numa_nodes = {pfs[index].numa_node for index in own}
         several = len(numa_nodes) > 1
-        for numa_node in sorted(numa_nodes - {None}) if several else ():
+        known = sorted(numa_node for numa_node in numa_nodes if numa_node is not None)
+        for numa_node in known if several else ():
             near = tuple(index for index in own if pfs[index].numa_node == numa_node)
             sites.append(_Site(host, 0, near))
         sites.append(_Site(host, int(several), tuple(own)))

@@ -75,7 +75,7 @@ def table(found: t.Sequence[Finding]) -> list[str]:
     total = ", ".join(f"{severity}: {counts[severity]}" for severity in SEVERITIES)
     if not found:
         return [f"the model agrees with the hosts ({total})"]
-    rows = [("severity", "element", "declared", "actual", "right", "what")]
+    rows: list[tuple[str, ...]] = [("severity", "element", "declared", "actual", "right", "what")]
     for finding in found:
         values = (finding.declared, finding.actual, finding.right)
         rows.append(

@@ -81,19 +81,20 @@ def of_host(host: Host, model: Facility) -> t.Iterator[Finding]:
 
 def _of_port(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
     yield from _mac_address(port, host, model)
-    if port.found is None or port.is_vf:
+    found, pf = port.found, port.pf
+    if found is None or port.is_vf:
         return
-    yield from _max_vfs(port)
-    yield from _capacity(port)
-    yield from _link(port)
-    yield from _leaf(port, host, model)
-    yield from _pcie(port)
+    yield from _max_vfs(port, found)
+    yield from _capacity(port, found)
+    yield from _link(port, found)
+    yield from _leaf(port, found, host, model)
+    yield from _pcie(port, found)
     if port.offered:
-        yield from _management(port)
-    if port.offered and port.pf:
-        yield from _numa(port, host)
-        yield from _acs(port)
-        yield from _iommu_group(port)
+        yield from _management(port, found)
+    if port.offered and pf:
+        yield from _numa(port, found, host)
+        yield from _acs(port, pf)
+        yield from _iommu_group(port, pf)
 
 
 def _iommu(host: Host) -> t.Iterator[Finding]:
@@ -154,7 +155,7 @@ def _nic_model(nic: NIC) -> t.Iterator[Finding]:
     ids = " and ".join(sorted(f"[{vendor[2:]}:{device[2:]}]" for vendor, device in found))
     number = _NIC_MODEL_NUMBERS.get(model or "")
     fix = None if number is None else Fix((*nic.path, "model"), number)
-    values = {"field": "NIC.model", "actual": model or ids}
+    values: dict[str, t.Any] = {"field": "NIC.model", "actual": model or ids}
     if fix:
         values |= {"right": model, "fix": fix}
     if not nic.nic.model:
@@ -266,19 +267,21 @@ def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Findi
     )
 
 
-def _max_vfs(port: Port) -> t.Iterator[Finding]:
+def _max_vfs(port: Port, found: Facts) -> t.Iterator[Finding]:
     offers = (port.pf and port.pf["totalvfs"]) or 0
     declares = f"the model declares {_count(port.max_vfs)}, the NIC offers {_count(offers)}"
     values = {"field": "sriov.Pf.MaxVFs", "declared": port.max_vfs, "actual": offers}
     if port.max_vfs > offers:
-        yield _too_many(port, offers, declares, values)
+        yield _too_many(port, found, offers, declares, values)
     elif port.max_vfs < offers and (port.max_vfs or port.for_vfs):
         remedy = "raise the number in the model if more are to be used"
         yield port.finding(INFO, "max_vfs", declares, remedy, **values)
 
 
-def _too_many(port: Port, offers: int, declares: str, values: dict[str, t.Any]) -> Finding:
-    tool = FIRMWARE.get(port.found["vendor"])
+def _too_many(
+    port: Port, found: Facts, offers: int, declares: str, values: dict[str, t.Any]
+) -> Finding:
+    tool = FIRMWARE.get(found["vendor"])
     if tool is None and offers:
         remedy = "correct the model, or raise the number in the NIC's firmware"
         fix = port.fix("sriov", "Pf", "MaxVFs", value=offers)
@@ -294,22 +297,22 @@ def _too_many(port: Port, offers: int, declares: str, values: dict[str, t.Any]) 
     firmware = (port.pf and port.pf["firmware"]) or {"numvfs": None, "problem": None}
     prepare = f"prepare it: the role {tool.role} sets its firmware, if the card can do as many"
     if firmware["problem"] or firmware["numvfs"] is None:
-        why = firmware["problem"] or f"its {tool.count} is not known"
+        why = firmware["problem"] or f"its {tool.numvfs} is not known"
         return port.finding(WARNING, "max_vfs", f"{declares} ({why})", prepare, **values)
     has = firmware["numvfs"] if firmware["enabled"] else 0
     if has < port.max_vfs:
-        why = f"{tool.count} is {has}" if firmware["enabled"] else f"{tool.enable} is off"
+        why = f"{tool.numvfs} is {has}" if firmware["enabled"] else f"{tool.enable} is off"
         values |= {"actual": has}
         return port.finding(
             WARNING, "firmware", f"{declares}, as {why} in its firmware", prepare, **values
         )
-    message = f"{declares}, although {tool.count} is {has} in its firmware"
+    message = f"{declares}, although {tool.numvfs} is {has} in its firmware"
     remedy = "enable SR-IOV in the firmware setup, and see the kernel's log"
     return port.finding(port.grave, "max_vfs", message, remedy, **values)
 
 
-def _capacity(port: Port) -> t.Iterator[Finding]:
-    declared, speed = port.port.capacity, port.found["speed"]
+def _capacity(port: Port, found: Facts) -> t.Iterator[Finding]:
+    declared, speed = port.port.capacity, found["speed"]
     if declared and speed and declared != speed:
         yield port.finding(
             WARNING,
@@ -324,11 +327,11 @@ def _capacity(port: Port) -> t.Iterator[Finding]:
         )
 
 
-def _link(port: Port) -> t.Iterator[Finding]:
+def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
     if not port.port.connector.element:
         return
     values = {"field": "Port.connector", "declared": port.port.connector.element}
-    if not port.found["up"]:
+    if not found["up"]:
         if port.offered:
             yield port.finding(
                 INFO,
@@ -337,7 +340,7 @@ def _link(port: Port) -> t.Iterator[Finding]:
                 "prepare the host, which sets it up, and audit it again",
                 **values,
             )
-    elif port.found["carrier"] is False:
+    elif found["carrier"] is False:
         yield port.finding(
             WARNING,
             "link",
@@ -347,12 +350,12 @@ def _link(port: Port) -> t.Iterator[Finding]:
         )
 
 
-def _leaf(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
-    neighbour = port.found["neighbour"]
+def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[Finding]:
+    neighbour = found["neighbour"]
     declared = f"{port.leaf.resource.id} {port.leaf.port.name}".strip() if port.leaf else None
     values = {"field": "Port.connector", "declared": declared}
     if neighbour is None:
-        if port.leaf and port.offered and port.found["carrier"] and host.facts["lldp"]:
+        if port.leaf and port.offered and found["carrier"] and host.facts["lldp"]:
             yield port.finding(
                 INFO,
                 "leaf",
@@ -399,8 +402,8 @@ def _leaf(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
         )
 
 
-def _pcie(port: Port) -> t.Iterator[Finding]:
-    pcie = port.found["pcie"]
+def _pcie(port: Port, found: Facts) -> t.Iterator[Finding]:
+    pcie = found["pcie"]
     if pcie is None:
         return
     now = f"{pcie['speed']:g} GT/s x{pcie['width']}"
@@ -415,21 +418,21 @@ def _pcie(port: Port) -> t.Iterator[Finding]:
         )
 
 
-def _management(port: Port) -> t.Iterator[Finding]:
-    if port.found["management"]:
+def _management(port: Port, found: Facts) -> t.Iterator[Finding]:
+    if found["management"]:
         yield port.finding(
             ERROR,
             "management",
-            f"the model offers it for VFs, but {port.found['management']}",
+            f"the model offers it for VFs, but {found['management']}",
             "manage the host through another NIC, or take the PF out of the model",
             field="sriov.Pf.MaxVFs",
             declared=port.max_vfs,
         )
 
 
-def _numa(port: Port, host: Host) -> t.Iterator[Finding]:
+def _numa(port: Port, found: Facts, host: Host) -> t.Iterator[Finding]:
     nodes = sorted({p["numa_node"] for p in host.facts["ports"] if p["numa_node"] is not None})
-    if port.found["numa_node"] is None and nodes:
+    if found["numa_node"] is None and nodes:
         yield port.finding(
             WARNING,
             "numa",
@@ -438,8 +441,8 @@ def _numa(port: Port, host: Host) -> t.Iterator[Finding]:
         )
 
 
-def _acs(port: Port) -> t.Iterator[Finding]:
-    if port.pf["acs"] is False:
+def _acs(port: Port, pf: Facts) -> t.Iterator[Finding]:
+    if pf["acs"] is False:
         yield port.finding(
             WARNING,
             "acs",
@@ -448,8 +451,8 @@ def _acs(port: Port) -> t.Iterator[Finding]:
         )
 
 
-def _iommu_group(port: Port) -> t.Iterator[Finding]:
-    vfs = {vf["address"]: vf for vf in port.pf["vfs"]}
+def _iommu_group(port: Port, pf: Facts) -> t.Iterator[Finding]:
+    vfs = {vf["address"]: vf for vf in pf["vfs"]}
     shared = [vf for vf in vfs.values() if vf["group_mates"]]
     remedy = "use a slot with ACS above it: devices of one group can only go to one guest"
     if shared:
@@ -462,7 +465,7 @@ def _iommu_group(port: Port) -> t.Iterator[Finding]:
             actual=len(shared),
         )
         return
-    mates = [mate for mate in port.pf["group_mates"] if mate not in vfs]
+    mates = [mate for mate in pf["group_mates"] if mate not in vfs]
     if mates:
         yield port.finding(
             WARNING, "iommu_group", f"it shares its IOMMU group with {_some(mates)}", remedy

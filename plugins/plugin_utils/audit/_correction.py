@@ -80,11 +80,12 @@ def _set(message: t.Any, fix: Fix) -> None:
     *parents, field = fix.path
     for step in parents:
         message = message[step] if isinstance(step, int) else getattr(message, step)
-    setattr(message, field, fix.value)
+    setattr(message, str(field), fix.value)
 
 
 def _bytes(message: t.Any) -> bytes:
-    return message.SerializeToString(deterministic=True)
+    wire: bytes = message.SerializeToString(deterministic=True)
+    return wire
 
 
 def _on_wire(data: bytes, fixes: t.Iterable[Fix]) -> str:

@@ -82,7 +82,8 @@ class Port(t.NamedTuple):
     @property
     def max_vfs(self) -> int:
         """The VFs that the model declares."""
-        return self.port.sriov.Pf.MaxVFs
+        declared: int = self.port.sriov.Pf.MaxVFs
+        return declared
 
     @property
     def offered(self) -> bool:
@@ -97,7 +98,7 @@ class Port(t.NamedTuple):
     @property
     def is_vf(self) -> bool:
         """Whether the model has it as a VF, which is no port of its own on the host."""
-        return self.port.sriov.WhichOneof("Data") == "Vf"
+        return bool(self.port.sriov.WhichOneof("Data") == "Vf")
 
     def finding(
         self, severity: str, check: str, message: str, remedy: str, **values: t.Any
@@ -134,7 +135,8 @@ class Host(t.NamedTuple):
     @property
     def name(self) -> str:
         """Its name in the inventory."""
-        return self.resource.id
+        name: str = self.resource.id
+        return name
 
     @property
     def ports(self) -> t.Iterator[Port]:
@@ -263,4 +265,5 @@ def label(text: str) -> str:
 
 def called(port: Facts) -> str:
     """Return what the host calls a port."""
-    return port["interface"] or port["address"]
+    name: str = port["interface"] or port["address"]
+    return name

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit, _correction
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import Finding
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
@@ -36,9 +37,7 @@ class Source(t.NamedTuple):
             for source in (self.path, self.model, *targets[:index]):
                 _correction.refuse_overwriting(source, target)
 
-    def audit(
-        self, results: t.Mapping[str, Result]
-    ) -> tuple[dict[str, t.Any], list[_audit.Finding]]:
+    def audit(self, results: t.Mapping[str, Result]) -> tuple[dict[str, t.Any], list[Finding]]:
         """Return the document of the audit, and what it has found.
 
         :raises InputError: the file has no facility model
@@ -48,7 +47,7 @@ class Source(t.NamedTuple):
         found = _audit.findings(facility, facts, link_roles=self.link_roles)
         return _audit.document(self.model, facility, facts, found), found
 
-    def corrected(self, found: t.Iterable[_audit.Finding]) -> str:
+    def corrected(self, found: t.Iterable[Finding]) -> str:
         """Return the model with the right values where these are known.
 
         :raises InputError: a field of it cannot be changed alone

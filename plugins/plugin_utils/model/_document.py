@@ -71,7 +71,7 @@ def _fits_experiment(message: t.Any) -> bool:
 
 
 def _fits_materialization(message: t.Any) -> bool:
-    ids = message.rid + message.eid + message.pid
+    ids: str = message.rid + message.eid + message.pid
     return ids.isprintable() and ids != ""
 
 

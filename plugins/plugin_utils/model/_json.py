@@ -57,8 +57,10 @@ def _object(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         seen: set[str] = set()
-        key = next(key for key, _value in pairs if key in seen or seen.add(key))
-        raise InputError(f"the JSON has the key {_names.quoted(key)} twice in one object")
+        for key, _value in pairs:
+            if key in seen:
+                raise InputError(f"the JSON has the key {_names.quoted(key)} twice in one object")
+            seen.add(key)
     return result
 
 

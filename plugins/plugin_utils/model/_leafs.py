@@ -91,7 +91,7 @@ class _Carried(t.NamedTuple):
 
 def _by_port(segment: t.Any) -> dict[tuple[str, str], list[_Carried]]:
     """Return what the waypoints of a segment carry by leaf and port, as far as it is told of."""
-    found = collections.defaultdict(list)
+    found: dict[tuple[str, str], list[_Carried]] = collections.defaultdict(list)
     for waypoint in segment.waypoints:
         port = _port(waypoint)
         if port is not None and len(found[waypoint.host, port]) < _TOLD:

@@ -271,7 +271,7 @@ def _virtio(segment: t.Any) -> t.Iterator[tuple[str, t.Any]]:
 def _is_meant(pf: Pf, mac: str | None, name: str) -> bool:
     """Return whether a PF has this MAC address, or this name where one side has no MAC address."""
     if pf["mac"] and mac:
-        return pf["mac"] == mac
+        return bool(pf["mac"] == mac)
     return name != "" and pf["name"] == name
 
 

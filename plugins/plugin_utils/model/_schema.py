@@ -334,7 +334,8 @@ def build(message: str, values: dict[str, t.Any]) -> t.Any:
 
 def dump(message: t.Any) -> dict[str, t.Any]:
     """Return a message as protojson has it, with dictionaries for messages."""
-    return json_format.MessageToDict(message)
+    values: dict[str, t.Any] = json_format.MessageToDict(message)
+    return values
 
 
 @functools.cache

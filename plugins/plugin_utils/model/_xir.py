@@ -274,7 +274,8 @@ class Cabling:
     def _lane(self, end: End) -> int | None:
         """Return the index of an end on its breakout cable; None if it takes the whole cable."""
         if _is_divided(end.port):
-            return end.port.breakout.index
+            index: int = end.port.breakout.index
+            return index
         name = end.port.connector.element
         if name not in self._undivided:
             self._undivided[name] = _lanes_of_cable(self._cables.get(name))
@@ -347,7 +348,7 @@ def _lanes_of_cable(cable: t.Any) -> dict[str, list[int]]:
 
 def _is_divided(end: t.Any) -> bool:
     # Some writers of JSON give every message, so that an empty one says nothing.
-    return end.breakout.radix > 0 or end.breakout.index > 0
+    return bool(end.breakout.radix > 0 or end.breakout.index > 0)
 
 
 def _is_switch(resource: t.Any) -> bool:

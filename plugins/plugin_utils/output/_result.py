@@ -177,7 +177,7 @@ def _asked_for(events: t.Sequence[Event]) -> str | None:
     return next((event.mzid for event in reversed(events) if event.mzid), None)
 
 
-def _given(events: t.Iterable[Event], hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
+def _given(events: t.Iterable[Event], hosts: t.Collection[str]) -> list[dict[str, t.Any]]:
     """Return what the module tells of the guest NICs of ``hosts``."""
     devices = {
         event.host: event.result.get("devices", [])

@@ -85,7 +85,7 @@ class ControllerAction(ActionBase):
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
         """Check the arguments and return the answer; input that cannot be used fails the task."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(self.ARGUMENT_SPEC)
         try:
             answer = self.answer(arguments, Play(task_vars or {}))

@@ -45,7 +45,7 @@ def has_told_devices(answer: Answer) -> bool:
 
 
 def _was_asked(answer: Answer) -> bool:
-    return bool(answer) and not answer.get("skipped")
+    return bool(answer and not answer.get("skipped"))
 
 
 def changes(reserved: t.Mapping[str, Answer]) -> bool:

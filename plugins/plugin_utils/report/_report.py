@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -99,11 +100,11 @@ class Remark:
 
 
 class Topic(t.NamedTuple):
-    """Remarks of one kind, with the number of their places."""
+    """Remarks of one kind, and the number of their places."""
 
     severity: str
     title: str
-    count: int
+    total: int
     remarks: list[Remark]
 
 
@@ -166,7 +167,7 @@ def report(
 
 
 def _is_reserved(entry: t.Mapping[str, t.Any]) -> bool:
-    return entry["state"] == "reserved"
+    return bool(entry["state"] == "reserved")
 
 
 def _natural(text: str) -> list[tuple[str, int]]:
@@ -191,7 +192,7 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
         match = next((other for other in found if _is(other, pf)), None)
         if match:
             found.remove(match)
-        pfs.append(_pf(match, pf, claims.pop((match or pf).get("mac"), [])))
+        pfs.append(_pf(match, pf, claims.pop((match or pf).get("mac", ""), [])))
     for pf in found:
         if pf["vfs"] or pf["mac"] in claims:
             pfs.append(_pf(pf, None, claims.pop(pf["mac"], [])))
@@ -200,18 +201,17 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
 
 
 def _error(facts: Facts) -> str:
-    if facts.get("error"):
-        return facts["error"]
-    if facts.get("unreachable") or facts.get("failed"):
-        return facts.get("msg") or "it gave no answer, and no reason"
-    return ""
+    error: str = facts.get("error") or ""
+    if not error and (facts.get("unreachable") or facts.get("failed")):
+        error = facts.get("msg") or "it gave no answer, and no reason"
+    return error
 
 
 def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
     """Return whether the model means this PF: by MAC, by name only where it gives no MAC."""
     if declared.get("mac"):
-        return found["mac"] == declared["mac"]
-    return found["interface"] == declared["name"]
+        return bool(found["mac"] == declared["mac"])
+    return bool(found["interface"] == declared["name"])
 
 
 class _Claim(t.NamedTuple):
@@ -254,9 +254,8 @@ def _pf(
 def _pf_note(found: t.Mapping[str, t.Any] | None, declared: t.Mapping[str, t.Any] | None) -> str:
     if found is None:
         return "the host does not have it"
-    if found["problem"]:
-        return found["problem"]
-    return "" if declared else "the model does not offer it"
+    problem: str = found["problem"] or ""
+    return problem or ("" if declared else "the model does not offer it")
 
 
 def _vfs(
@@ -265,33 +264,29 @@ def _vfs(
     """Yield the VF once, or once for each claim, so that sums are those of the ledger."""
     has = vf or {}
     users = "; ".join(has.get("users") or ())
-    shared = {
-        "vf": index,
-        "address": has.get("address") or "",
-        "driver": has.get("driver") or "",
-    }
+    shown = functools.partial(
+        Vf, vf=index, address=has.get("address") or "", driver=has.get("driver") or ""
+    )
     if not claims:
         state = "foreign" if users else "driver" if has["driver"] else "free"
-        yield Vf(
+        yield shown(
             state=state,
             mzid="",
             nic="",
             vlan=has.get("vlan"),
             mac=has.get("mac") or "",
             note=users,
-            **shared,
         )
     for mzid, entry in claims:
         others = [f"{claim.mzid} holds it too" for claim in claims if claim.entry is not entry]
         problems = [*_differences(vf, entry), *others]
-        yield Vf(
+        yield shown(
             state="error" if problems else "held",
             mzid=mzid,
             nic=f"{entry['node']}.{entry['nic']}",
             vlan=entry["vlan"],
             mac=entry["values"].get("mac") or has.get("mac") or "",
             note="; ".join(problems) or _reservation(entry) or users,
-            **shared,
         )
 
 
@@ -400,7 +395,7 @@ def topics(made: Report) -> list[Topic]:
         ),
     ]
     return sorted(
-        (topic for topic in found if topic.count),
+        (topic for topic in found if topic.total),
         key=lambda topic: SEVERITIES.index(topic.severity),
     )
 

@@ -240,7 +240,7 @@ def test_an_interface_that_is_renamed_meanwhile(
     def rename() -> list[t.Any]:
         asked.append(len(asked))
         early = len(asked) == 1
-        return [link._replace(name=f"eth{link.index}") if early else link for link in links()]
+        return [link._replace(name=f"eth{link.ifindex}") if early else link for link in links()]
 
     monkeypatch.setattr(machine.netlink, "links", rename)
 
@@ -321,7 +321,7 @@ def test_whatever_one_pf_raises_the_others_are_restored(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception, turn: int
 ) -> None:
     """In whatever of the readings of the PF it does."""
-    index = machine.netlink.interfaces["ens1f0"].index
+    index = machine.netlink.interfaces["ens1f0"].ifindex
     states = machine.netlink.vf_states
     asked = []
 

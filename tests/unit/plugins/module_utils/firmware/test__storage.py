@@ -135,7 +135,7 @@ def test_all_ways_count(host: BootMachine) -> None:
     assert set(_storage.devices(host)[0]) == {PF, "0000:01:00.0"}
     # The session has an address of one interface, and the route leads through another.
     route(host, "p0")
-    host.netlink.ips[eth9.index] = ["10.0.0.1/24"]
+    host.netlink.ips[eth9.ifindex] = ["10.0.0.1/24"]
     iscsi(host, local_ipaddr="10.0.0.1")
     assert set(_storage.devices(host)[0]) == {PF, "0000:01:00.0"}
     nvme(host, "traddr=fe80::9%eth9,trsvcid=4420,host_iface=p0")

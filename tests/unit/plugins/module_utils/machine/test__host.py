@@ -324,7 +324,7 @@ def test_netlink_answers_and_raises_as_without_a_child() -> None:
     host = Host()
 
     assert host.netlink.links() == _netlink.Rtnetlink().links()
-    lo = next(link.index for link in host.netlink.links() if link.name == "lo")
+    lo = next(link.ifindex for link in host.netlink.links() if link.name == "lo")
     assert host.netlink.vf_states(lo) == {}
     with pytest.raises(OSError, match="No such device") as caught:
         host.netlink.vf_states(2**30)

@@ -153,7 +153,7 @@ def test_links_are_those_that_sysfs_shows() -> None:
     base = Path("/sys/class/net")
     assert set(found) == {path.name for path in base.iterdir() if (path / "ifindex").exists()}
     for name, link in found.items():
-        assert link.index == int((base / name / "ifindex").read_text())
+        assert link.ifindex == int((base / name / "ifindex").read_text())
         assert link.mac == (base / name / "address").read_text().strip()
         assert link.mtu == int((base / name / "mtu").read_text())
         assert link.up == bool(int((base / name / "flags").read_text(), 16) & 1)
@@ -310,7 +310,7 @@ def test_a_list_of_links_ends_at_its_end_or_at_an_error() -> None:
         parts = [message(NEWLINK, sequence, link_body(n, f"eth{n}")) for n in (1, 2, 3)]
         return [parts[0] + parts[1], parts[2] + message(DONE, sequence, bytes(4))]
 
-    assert [link.index for link in Rtnetlink(Kernel(answer)).links()] == [1, 2, 3]
+    assert [link.ifindex for link in Rtnetlink(Kernel(answer)).links()] == [1, 2, 3]
     with pytest.raises(PermissionError):
         Rtnetlink(Kernel(lambda data: [error(data, errno.EPERM)])).links()
 

@@ -106,7 +106,7 @@ def test_a_function_behind_a_virtio_bus(host: BootMachine) -> None:
 
 def test_the_route_back_to_the_ssh_client(host: BootMachine) -> None:
     started_by(host, "10.9.0.1")
-    host.netlink.ips[host.netlink.interfaces["ens2f0"].index] = ["10.0.0.2/24"]
+    host.netlink.ips[host.netlink.interfaces["ens2f0"].ifindex] = ["10.0.0.2/24"]
     route_through(host, GET, "ens2f0")
     route_through(host, DEFAULT_4, "ens1f0", "ens2f0")
     assert _management.devices(host) == {
@@ -145,8 +145,8 @@ def test_the_route_back_is_asked_for_in_the_vrf_of_the_server(host: BootMachine)
     started_by(host, "10.9.0.1")
     host.add_interface("mgmt", mac="02:00:00:00:00:01")
     host.alter_link("mgmt", kind="vrf")
-    ens2f0 = host.netlink.interfaces["ens2f0"].index
-    host.alter_link("ens2f0", master=host.netlink.interfaces["mgmt"].index)
+    ens2f0 = host.netlink.interfaces["ens2f0"].ifindex
+    host.alter_link("ens2f0", master=host.netlink.interfaces["mgmt"].ifindex)
     host.netlink.ips[ens2f0] = ["10.0.0.2/24"]
     route_through(host, GET, "ens1f0")
     route_through(host, f"{GET} oif mgmt", "ens2f0")
@@ -161,7 +161,7 @@ def test_the_ports_of_an_open_vswitch_datapath(host: BootMachine) -> None:
         host.alter_link(name, kind="openvswitch")
     host.add_interface("vxlan_sys_4789", mac="02:00:00:00:00:02")
     host.alter_link("vxlan_sys_4789", kind="vxlan")
-    datapath = host.netlink.interfaces["ovs-system"].index
+    datapath = host.netlink.interfaces["ovs-system"].ifindex
     for port in ("ens2f0", "vxlan_sys_4789"):
         host.alter_link(port, master=datapath)
         host.put(f"/sys/class/net/ovs-system/lower_{port}/dev_port", "0")

@@ -117,7 +117,7 @@ def test_an_interface_of_the_host(machine: Machine) -> None:
     [name] = machine.names(f"/sys/bus/pci/devices/{VFS[0]}/net")
     assert _usage.holders(machine, VFS) == {}, "an interface that is down serves nobody"
 
-    machine.netlink.set_up(machine.netlink.interfaces[name].index)
+    machine.netlink.set_up(machine.netlink.interfaces[name].ifindex)
     assert _usage.holders(machine, VFS) == {VFS[0]: [f"interface {name} is up"]}
 
 
@@ -143,7 +143,7 @@ def test_a_function_whose_interface_is_elsewhere(machine: Machine, driver: str) 
 def test_an_address_on_an_interface_that_is_down(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
     [name] = machine.names(f"/sys/bus/pci/devices/{VFS[0]}/net")
-    machine.netlink.ips[machine.netlink.interfaces[name].index] = ["10.0.0.1/24"]
+    machine.netlink.ips[machine.netlink.interfaces[name].ifindex] = ["10.0.0.1/24"]
 
     assert _usage.holders(machine, VFS) == {VFS[0]: [f"interface {name} has 10.0.0.1/24"]}
 

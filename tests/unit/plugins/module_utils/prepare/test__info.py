@@ -256,7 +256,7 @@ def test_attributes_that_the_kernel_does_not_tell(
 ) -> None:
     machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=1)
     states = machine.netlink.vf_states
-    broken = machine.netlink.interfaces["ens1f0"].index
+    broken = machine.netlink.interfaces["ens1f0"].ifindex
 
     def incomplete(ifindex: int) -> dict[int, VfState]:
         if ifindex == broken:

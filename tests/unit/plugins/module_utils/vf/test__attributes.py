@@ -49,7 +49,7 @@ def sent(machine: Machine) -> list[t.Any]:
 
 
 def test_a_pf_is_named_by_mac_address_or_name(machine: Machine) -> None:
-    index = machine.netlink.interfaces["ens1f0"].index
+    index = machine.netlink.interfaces["ens1f0"].ifindex
 
     assert _attributes.resolve(machine, [PF, MAC.upper(), "ens1f0"]) == {
         PF: index,
@@ -61,7 +61,7 @@ def test_a_pf_is_named_by_mac_address_or_name(machine: Machine) -> None:
 def test_an_interface_need_not_be_on_pci(machine: Machine) -> None:
     """netdevsim has VFs and is no PCI device."""
     link = machine.add_interface("eni1", mac=GUEST)
-    machine.netlink.vfs[link.index] = {0: NEW_VF}
+    machine.netlink.vfs[link.ifindex] = {0: NEW_VF}
 
     set_vfs(machine, Wanted("eni1", 0, {"vlan": 7}))
 

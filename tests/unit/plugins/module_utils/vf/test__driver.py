@@ -357,7 +357,7 @@ def test_all_that_stands_against_it_is_told(machine: Machine) -> None:
 
 def test_a_function_in_use_is_not_taken_away(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
-    machine.netlink.set_up(machine.netlink.interfaces["eth1"].index)
+    machine.netlink.set_up(machine.netlink.interfaces["eth1"].ifindex)
     machine.bind(VFS[1], "vfio-pci")
     group = machine.link(f"{DEVICES}/{VFS[1]}/iommu_group")
     machine.add_process(5, "qemu", f"/dev/vfio/{group}")

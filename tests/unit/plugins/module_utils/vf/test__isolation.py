@@ -44,7 +44,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def target(machine: Machine, vf: int, driver: str | None = "vfio-pci", **values: t.Any) -> Target:
-    index = machine.netlink.interfaces["ens1f0"].index
+    index = machine.netlink.interfaces["ens1f0"].ifindex
     return Target("ens1f0", index, vf, VFS[vf], values or VALUES, driver)
 
 
@@ -269,7 +269,7 @@ def test_what_isolates_and_changes_between_read_back_and_driver_leaves_no_driver
 
 def test_one_look_at_each_pf_comes_right_before_the_drivers(machine: Machine) -> None:
     machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=2)
-    index = machine.netlink.interfaces["ens2f0"].index
+    index = machine.netlink.interfaces["ens2f0"].ifindex
     for vf in range(3):
         machine.alter_vf("ens1f0", vf, **VALUES)
     other = Target("ens2f0", index, 1, "0000:02:10.2", {"vlan": 0}, "vfio-pci")
@@ -290,7 +290,7 @@ def test_a_pf_that_goes_away_keeps_no_vf_of_another_from_its_driver(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception, turn: int
 ) -> None:
     machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=2)
-    index = machine.netlink.interfaces["ens2f0"].index
+    index = machine.netlink.interfaces["ens2f0"].ifindex
     other = Target("ens2f0", index, 0, "0000:02:10.0", VALUES, "vfio-pci")
     targets = [target(machine, 0), other]
     devices = {item.address: _pci.read_device(machine, item.address) for item in targets}
