@@ -41,7 +41,7 @@ def run(
 
 
 def inventory(
-    directory: Path, source: str, *arguments: str, **environment: str
+    directory: Path, source: str, *arguments: str, **environment: t.Any
 ) -> dict[str, t.Any]:
     """Return what ansible-inventory lists, with texts that are marked as unsafe as plain texts."""
     listed = run(directory, "inventory", "-i", source, "--list", *arguments, **environment)

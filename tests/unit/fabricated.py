@@ -29,6 +29,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink imp
     Link,
     NoVfAttributesError,
     Refusal,
+    Rtnetlink,
     VfRequest,
     VfState,
 )
@@ -64,8 +65,8 @@ class Event(t.NamedTuple):
     value: t.Any = None
 
 
-class Netlink:
-    """Stands in for `_netlink.Rtnetlink`, with a driver whose manners a test can set.
+class Netlink(Rtnetlink):
+    """Stands in for the kernel's, without a socket, with a driver whose manners a test can set.
 
     *refuse* is asked for each attribute of a request (VF, name, value) and answers an errno, or 0
     to accept it; *keep* answers which value the driver then has. *without_attributes* names the
@@ -136,7 +137,8 @@ class Machine(Host):
 
     def __init__(self, directory: str | Path) -> None:
         self.log: list[Event] = []
-        super().__init__(str(directory), netlink=Netlink(self.log))
+        self._fabricated = Netlink(self.log)
+        super().__init__(str(directory), netlink=self._fabricated)
         self.faults: dict[tuple[str, str], int] = {}
         self.unprobed: set[str] = set()
         self.iommu = True
@@ -147,6 +149,10 @@ class Machine(Host):
         self._indexes = iter(range(2, 1 << 16))
         self._groups = iter(range(1, 1 << 16))
         self.put(PROBE, "")
+
+    @property
+    def netlink(self) -> Netlink:
+        return self._fabricated
 
     def put(self, path: str, content: str | bytes) -> None:
         """Any file of the machine, whole at once, and the directories that it needs."""

@@ -31,7 +31,7 @@ def overtaken(
         waits.set()
         return wait_for(condition, **options)
 
-    machine.wait_for = noticed  # type: ignore[method-assign]
+    machine.wait_for = noticed
     with concurrent.futures.ThreadPoolExecutor() as executor:
         with _ledger.locked(machine):
             waits.clear()

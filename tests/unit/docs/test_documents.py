@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import typing as t
 from pathlib import Path
@@ -100,7 +101,7 @@ def plan(
     capsys: pytest.CaptureFixture[str],
 ) -> dict[str, t.Any]:
     """The plan of a host whose VFs are in use, and that of one that was not asked."""
-    monkeypatch.setattr(plan_info.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     run = Runner(plan_info, host, monkeypatch, capsys)
     pfs = [{"name": "ens1f0", "mac": MAC, "max_vfs": 4}]
     return _plan.document(

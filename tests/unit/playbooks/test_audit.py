@@ -169,7 +169,7 @@ def test_texts_stay_literal(collections: Path, directory: Path, encoding: str) -
 
 def test_model_of_a_configuration_or_by_name(collections: Path, directory: Path) -> None:
     (directory / "lab.xir.yml").write_text("plugin: mergetb.sriov.xir\nmodel: phobos.xir\n")
-    path = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
+    path: dict[str, t.Any] = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
     run(directory, 0, inventory="lab.xir.yml", **path)
     assert document(directory)["model"] == str(directory / "phobos.xir")
     hosts = {"hypervisors": {"hosts": {"x0": None}}}

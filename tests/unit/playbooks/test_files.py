@@ -104,8 +104,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook that writes to a target."""
     return played.run(
-        *(collections, directory, writer.playbook, *writer.arguments),
-        *("-e", f"{writer.variable}={target}", *arguments),
+        collections,
+        directory,
+        writer.playbook,
+        *(*writer.arguments, "-e", f"{writer.variable}={target}", *arguments),
         **options,
     )
 

@@ -40,7 +40,7 @@ def test_totals_are_shown_and_the_page_is_written(
     assert "differs from the model: 0 error, 0 warning, 0 info" in done.stdout
     assert "changed=1" not in done.stdout
     page = (directory / "here.html").read_text(encoding="utf-8")
-    data = json.loads(re.search('id="data">(.*?)</script>', page, re.DOTALL)[1])
+    data = json.loads(re.findall('id="data">(.*?)</script>', page, re.DOTALL)[0])
     assert {"x0", "x1", "ens1f0", "xleaf0", "swp1", "foreign", "{{ 1 + 1 }}"} <= {*data["strings"]}
 
 

@@ -17,7 +17,8 @@ def rooms_of_document(half: str) -> set[str]:
     """`ROOM/FILE` for each file in the table of `plugins/HALF/`."""
     text = (PROJECT / "docs/design.md").read_text()
     table = text.partition(f"| `plugins/{half}/` | file |")[2].partition("\n\n")[0]
-    files, room = set(), ""
+    files: set[str] = set()
+    room = ""
     for line in table.splitlines()[2:]:
         _start, first, names, *_rest = line.split("|")
         room = first.strip(" `") or room

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.mergetb.sriov.tests.unit import acting
 
 AGREED = {"devices": [], "steps": {"ens1f0 VF 0": ["vlan 100"]}}
@@ -11,7 +13,7 @@ OPTIONS = {"reserved": "reserved", "looked": "looked"}
 
 
 def test_hosts_are_judged_by_their_answers() -> None:
-    hostvars = {
+    hostvars: dict[str, dict[str, t.Any]] = {
         "x0": {"reserved": AGREED},
         "x1": {"reserved": AGREED, "looked": {"failed": True, "msg": "another run came"}},
         "x2": {},
@@ -21,6 +23,8 @@ def test_hosts_are_judged_by_their_answers() -> None:
 
 
 def test_all_agree() -> None:
-    hostvars = {"x0": {"reserved": {"devices": [], "steps": {}}, "looked": {}}}
+    hostvars: dict[str, dict[str, t.Any]] = {
+        "x0": {"reserved": {"devices": [], "steps": {}}, "looked": {}}
+    }
     result = acting.run("agreement", OPTIONS, hostvars, check=True)
     assert result == {"changed": False, "missing": [], "changes": False}

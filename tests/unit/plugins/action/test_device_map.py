@@ -25,7 +25,7 @@ DEVICE = {
 }
 
 
-def run(directory: Path, x0: t.Any, x1: t.Any, **how: bool) -> dict[str, t.Any]:
+def run(directory: Path, x0: t.Any, x1: t.Any, **how: t.Any) -> dict[str, t.Any]:
     """Write the map of what two hosts have told."""
     arguments = {"path": str(directory / "map"), "mzid": "one.hello.demo", "results": "given"}
     return acting.run("device_map", arguments, {"x0": {"given": x0}, "x1": {"given": x1}}, **how)

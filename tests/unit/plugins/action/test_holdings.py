@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.mergetb.sriov.tests.unit import acting
 
-HOSTVARS = {"x0": {"found": {"materializations": {}}}, "x1": {}}
+HOSTVARS: dict[str, dict[str, t.Any]] = {"x0": {"found": {"materializations": {}}}, "x1": {}}
 
 
 def test_hosts_that_are_left_are_shown() -> None:

@@ -15,7 +15,8 @@ libvirt_xml = FilterModule().filters()["libvirt_xml"]
 
 def test_libvirt_xml() -> None:
     hostdev = ElementTree.fromstring(libvirt_xml({"nic": "eth1", "pci_address": "0000:01:10.0"}))
-    assert hostdev.find("source/address").get("slot") == "0x10"
+    address = hostdev.find("source/address")
+    assert address is not None and address.get("slot") == "0x10"
 
 
 def test_error() -> None:

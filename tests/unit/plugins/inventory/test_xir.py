@@ -230,7 +230,7 @@ def test_no_text_of_a_model_is_a_template(directory: Path) -> None:
 
 
 def test_cache(directory: Path) -> None:
-    cache = {
+    cache: dict[str, t.Any] = {
         "ANSIBLE_INVENTORY_CACHE": "1",
         "ANSIBLE_INVENTORY_CACHE_PLUGIN": "ansible.builtin.jsonfile",
         "ANSIBLE_INVENTORY_CACHE_CONNECTION": str(directory / "cache"),
@@ -248,7 +248,7 @@ def test_cache(directory: Path) -> None:
 
     def name(*arguments: str) -> str:
         shown = command_line.run(directory, "playbook", *arguments, "play.yml", **cache)
-        return re.search('"sriov_pfs\\[0\\].name": "(.*)"', shown.stdout)[1]
+        return re.findall('"sriov_pfs\\[0\\].name": "(.*)"', shown.stdout)[0]
 
     facility = models.phobos()
     models.pf(facility, "x0").name = "{{ 1 + 1 }}"

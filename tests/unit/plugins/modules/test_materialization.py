@@ -322,7 +322,13 @@ def carry_out(machine: Machine, phase: str, run: str = "night") -> None:
     if phase == "reboot":
         assert _restore.run(machine, seconds=0).problems == []
         return
-    options = {"mzid": MZID, "run": None, "driver": "vfio-pci", "force": False, "vfs": []}
+    options: dict[str, t.Any] = {
+        "mzid": MZID,
+        "run": None,
+        "driver": "vfio-pci",
+        "force": False,
+        "vfs": [],
+    }
     policy = {"attributes": None, "unsupported": None, "without_vst": "refuse"}
     params = {**options, **policy, "state": "present", **PHASES[phase]}
     if params["vfs"]:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
@@ -58,7 +58,7 @@ def host(tmp_path: Path) -> Hypervisor:
 def run(
     host: Hypervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Runner:
-    monkeypatch.setattr(_card.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return Runner(mlx_config, host, monkeypatch, capsys)
 
 
@@ -328,7 +328,7 @@ def test_what_is_no_card(host: Hypervisor, run: Runner, address: str, message: s
 
 
 def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_card.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "set become" in run(devices=WISH)["msg"]
 
 

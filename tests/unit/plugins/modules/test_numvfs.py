@@ -63,7 +63,7 @@ def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: R
     assert done["diff"][0]["before"] == {PF: 2, "0000:01:00.1": 0}
     assert done["diff"][0]["after"] == {PF: 3, "0000:01:00.1": 0}
     assert done["diff"][1]["before"] == ""
-    assert done["diff"][1]["after"] == machine.read_bytes(_numvfs.UDEV_RULES).decode()
+    assert done["diff"][1]["after"].encode() == machine.read_bytes(_numvfs.UDEV_RULES)
     assert predicted["pfs"][0]["numvfs"] == 2
     assert done["pfs"][0] == {
         "address": PF,
@@ -103,7 +103,7 @@ RUN+="/bin/sh -c 'echo 4 > /sys/bus/pci/devices/0000:01:00.1/sriov_numvfs'"
 """
 
 
-def at_boot(machine: Machine) -> dict[str, int]:
+def at_boot(machine: Machine) -> dict[str | None, int]:
     """The counts in the rules, by MAC."""
     return {mac: count for (_address, mac), count in _numvfs.counts_at_boot(machine).items()}
 

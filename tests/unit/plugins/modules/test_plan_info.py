@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ PREPARE = {
 def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Runner:
-    monkeypatch.setattr(plan_info.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     host = Hypervisor(tmp_path)
     host.add_pf(PF, "ens1f0", MAC, config=CONFIG)
     host.log.clear()
@@ -60,7 +61,7 @@ def test_a_materialization_is_planned_and_its_options_are_checked(run: Runner) -
 
 
 def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_info.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "takes root" in run(prepare=PREPARE)["msg"]
 
 

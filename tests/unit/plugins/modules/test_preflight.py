@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def machine(tmp_path: Path) -> BootMachine:
 def run(
     machine: BootMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Runner:
-    monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return Runner(preflight, machine, monkeypatch, capsys)
 
 
@@ -98,5 +99,5 @@ def test_input_that_says_nothing_is_refused(run: Runner) -> None:
 
 
 def test_it_takes_root(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "takes root" in run(pfs=PFS)["msg"]

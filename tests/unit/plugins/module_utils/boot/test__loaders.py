@@ -77,12 +77,12 @@ def test_nor_where_it_was_killed_while_it_took_arguments_back(tmp_path: Path) ->
     class Killed(DebianMachine):
         alive = False
 
-        def run(self, argv, *, seconds=300):
+        def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
             if argv[0].endswith("update-grub") and not self.alive:
                 raise KeyboardInterrupt
             return super().run(argv)
 
-        def replace(self, path, content, *, mode=0o644):
+        def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
             if self.alive or not self.log:
                 super().replace(path, content, mode=mode)
 
@@ -114,7 +114,7 @@ def test_what_an_operator_has_changed_and_not_made_is_predicted(
 
     plan = ensure(host)
 
-    (predicted,), (found,) = plan.entries or (), _loaders.Grub(host).entries() or ()
+    [predicted], [found] = plan.entries or [], _loaders.Grub(host).entries() or []
     assert _command_line.arguments(predicted) == _command_line.arguments(found)
 
 
@@ -152,7 +152,7 @@ def test_where_update_grub_fails_the_file_is_as_it_was(
     class Failing(DebianMachine):
         full = False
 
-        def run(self, argv, *, seconds=300):
+        def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
             if self.full and argv[0].endswith("update-grub"):
                 return Completed(1, "", "Generating ...\ncat: No space left on device\n")
             return super().run(argv)
@@ -192,7 +192,7 @@ def test_what_the_entries_lose_is_an_error_and_all_is_put_back(
     class Losing(DebianMachine):
         """A script of its /etc/grub.d loses something where our file is."""
 
-        def run(self, argv, *, seconds=300):
+        def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
             done = super().run(argv)
             if argv[0].endswith("update-grub") and self.exists(GRUB_OWN):
                 lines = (self.read_bytes(GRUB_CFG) or b"").decode().splitlines(keepends=True)
@@ -235,7 +235,7 @@ class GrubbyHost(BootMachine):
         super().__init__(root, {"/usr/sbin/grubby": "", **files})
         self.kernels = entries
 
-    def run(self, argv, *, seconds=300):
+    def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         done = super().run(argv)
         if "grubby" not in argv[0] or "--help" in argv:
             return done
@@ -316,7 +316,7 @@ def test_grubby_that_can_leave_the_file_alone_is_told_to(tmp_path: Path) -> None
 
 def test_grubby_that_fails_leaves_the_files_as_they_were(tmp_path: Path) -> None:
     class Failing(GrubbyHost):
-        def run(self, argv, *, seconds=300):
+        def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
             done = super().run(argv, seconds=seconds)
             return Completed(1, "", "sed: no space\n") if "--update-kernel=ALL" in argv else done
 
@@ -363,7 +363,7 @@ class SystemdHost(BootMachine):
         self.entry = "root=UUID=9d ro intel_iommu=off"
         self.uncommented = False
 
-    def run(self, argv, *, seconds=300):
+    def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
         done = super().run(argv)
         if argv[0].endswith("kernel-install"):
             lines = (self.read(KERNEL_CMDLINE) or "").splitlines()

@@ -81,7 +81,7 @@ def test_ports_are_found_by_permanent_mac(machine: Machine) -> None:
     assert list(ports) == [MACS[1]]
     assert ports[MACS[1]].pf.address == "0000:01:00.1"
     assert ports[MACS[1]].link.name == "ens1f1"
-    assert list(ports[MACS[1]].states) == [0, 1]
+    assert list(ports[MACS[1]].states or ()) == [0, 1]
 
 
 def test_only_the_vfs_that_a_run_is_about_are_read(machine: Machine) -> None:
@@ -779,7 +779,7 @@ def test_a_vf_that_is_in_use_and_in_no_ledger_is_not_taken(machine: Machine, hel
             _assignment.run(machine, MZID, [CLAIM], Policy("vfio-pci"))
 
 
-EXTRA = {"link_state": "enable", "max_tx_rate": 1000, "trust": True}
+EXTRA: dict[str, t.Any] = {"link_state": "enable", "max_tx_rate": 1000, "trust": True}
 
 
 def test_attributes_of_the_policy(machine: Machine) -> None:
@@ -815,7 +815,7 @@ def test_a_vf_goes_without_what_it_may_go_without(machine: Machine, keeps: bool)
     [warning] = done["warnings"]
     assert "link_state enable was refused" in warning
     assert warning.endswith("the VF goes without")
-    got = {"max_tx_rate": 1000, "trust": True}
+    got: dict[str, t.Any] = {"max_tx_rate": 1000, "trust": True}
     assert machine.vf("ens1f0", 0) == ISOLATED._replace(**got, query_rss=True if keeps else None)
     assert machine.driver(VFS[0]) == "vfio-pci"
     [held] = _ledger.read(machine)[MZID]

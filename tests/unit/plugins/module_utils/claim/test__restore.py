@@ -200,7 +200,7 @@ def test_pfs_that_come_late_are_waited_for(
     machine.write(path, "0")
     _ledger.write(machine, {MZID: [ENTRY]})
     links = machine.netlink.links
-    asked = []
+    asked: list[int] = []
 
     def come_late() -> list[t.Any]:
         asked.append(len(asked))
@@ -235,7 +235,7 @@ def test_an_interface_that_is_renamed_meanwhile(
     """Seen at a boot: udev gave the PF its name between two reads."""
     _ledger.write(machine, {MZID: [ENTRY]})
     links = machine.netlink.links
-    asked = []
+    asked: list[int] = []
 
     def rename() -> list[t.Any]:
         asked.append(len(asked))
@@ -323,7 +323,7 @@ def test_whatever_one_pf_raises_the_others_are_restored(
     """In whatever of the readings of the PF it does."""
     index = machine.netlink.interfaces["ens1f0"].ifindex
     states = machine.netlink.vf_states
-    asked = []
+    asked: list[int] = []
 
     def fail(ifindex: int) -> t.Any:
         asked.append(ifindex)
@@ -387,7 +387,7 @@ def test_a_vf_that_is_changed_before_it_gets_its_driver_gets_none(
 ) -> None:
     machine.alter_vf("ens1f0", 0, **ENTRY.values)
     states = machine.netlink.vf_states
-    asked = []
+    asked: list[int] = []
 
     def change(ifindex: int) -> t.Any:
         asked.append(ifindex)

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _restore, _service
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 
@@ -41,7 +41,7 @@ def test_the_program_is_the_library_itself(tmp_path: Path) -> None:
     for name, text in modules.items():
         if name.name != "__init__.py":
             assert text == (library / name.parent.name / name.name).read_text()
-    assert Path(f"{_service._restore.__name__.replace('.', '/')}.py") in modules
+    assert Path(f"{_restore.__name__.replace('.', '/')}.py") in modules
 
 
 def test_equal_programs_are_equal_bytes() -> None:

@@ -120,7 +120,11 @@ def test_what_is_shown_can_be_wanted_and_matches(value: t.Any) -> None:
 
 
 def test_functions_of_one_asic_are_one_card() -> None:
-    devices = [(PF0, {"A": 1}), (OTHER, {"A": 2}), (PF1, {"A": True, "B": "x"})]
+    devices: list[tuple[str, dict[str, t.Any]]] = [
+        (PF0, {"A": 1}),
+        (OTHER, {"A": 2}),
+        (PF1, {"A": True, "B": "x"}),
+    ]
     assert cards(devices) == [
         Card((PF0, PF1), {"A": 1, "B": "X"}),
         Card((OTHER,), {"A": 2}),
@@ -146,7 +150,10 @@ def test_wishes_of_one_function_that_contradict_each_other() -> None:
 
 
 def test_the_largest_number_of_vfs_holds() -> None:
-    devices = [(PF0, {"NUM_OF_VFS": 4}), (PF1, {"NUM_OF_VFS": "0x8"})]
+    devices: list[tuple[str, dict[str, t.Any]]] = [
+        (PF0, {"NUM_OF_VFS": 4}),
+        (PF1, {"NUM_OF_VFS": "0x8"}),
+    ]
     assert cards(devices, largest_numvfs=True)[0].wanted == {"NUM_OF_VFS": 8}
 
 
@@ -234,7 +241,12 @@ def test_what_can_be(
 
 
 def test_planned_settings_are_as_the_tool_would_show_them() -> None:
-    wanted = {"SRIOV_EN": 0, "NUM_OF_VFS": 4, "LINK_TYPE_P1": "ETH", "PF_NUM_OF_VF": 3}
+    wanted: dict[str, t.Any] = {
+        "SRIOV_EN": 0,
+        "NUM_OF_VFS": 4,
+        "LINK_TYPE_P1": "ETH",
+        "PF_NUM_OF_VF": 3,
+    }
     card = Card((PF0,), {**wanted, "PF_NUM_OF_VF_VALID": 1}, lower=True)
     change = _card.plan(card, state({"PF_NUM_OF_VF": UNSUPPORTED}))
     planned = _card.described(card, _card.planned_settings(change))
@@ -262,7 +274,7 @@ def test_what_a_card_offers() -> None:
 
 
 def test_a_number_is_lowered_only_where_that_is_allowed() -> None:
-    wish = {"NUM_OF_VFS": 8, "SRIOV_EN": 1}
+    wish: dict[str, t.Any] = {"NUM_OF_VFS": 8, "SRIOV_EN": 1}
     assert _card.plan(Card((PF0,), wish), state()).steps == ()
     assert _card.plan(Card((PF0,), wish, lower=True), state()).steps == (("NUM_OF_VFS",),)
 

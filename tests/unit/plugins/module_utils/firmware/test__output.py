@@ -267,7 +267,7 @@ def tables(draw: st.DrawFn) -> tuple[str, dict[str, Setting]]:
         line = f"{mark:{widths[0]}}{name:{widths[1]}}"
         lines.append(line + "".join(f"{shown[key][0]:{widths[2]}}" for key in columns))
         means = [shown[key][1] if key in columns else None for key in KEYS]
-        settings[name] = Setting(*means, read_only)
+        settings[name] = Setting._make([*means, read_only])
     if any(changed for _values, changed, _read_only in rows.values()):
         lines.append(
             "The '*' shows parameters with next value different from default/current value."
@@ -315,6 +315,6 @@ def test_any_json_document_gives_what_the_table_gives(rows: dict[str, t.Any]) ->
     }
     text = json.dumps({"Device #1": {"tlv_configuration": configuration}})
     assert _output.read_json(text, list(rows)).settings == {
-        name: Setting(*(value for _text, value in values), read_only)
+        name: Setting._make([*(value for _text, value in values), read_only])
         for name, (values, _changed, read_only) in rows.items()
     }

@@ -160,10 +160,15 @@ def test_a_vf_belongs_to_its_pf(host: BootMachine) -> None:
     assert list(_storage.devices(host)[0]) == [PF]
 
 
+def iscsi_by_tunnel(host: BootMachine) -> None:
+    iscsi(host, address=SERVER)
+    route(host, "wg0")
+
+
 @pytest.mark.parametrize(
     ("make", "through"),
     [
-        (lambda host: (iscsi(host, address=SERVER), route(host, "wg0")), "wg0"),
+        (iscsi_by_tunnel, "wg0"),
         (lambda host: iscsi(host, address="10.0.0.8"), "the network"),
         (lambda host: mounted(host, "fuse.glusterfs", "gluster:/x", "rw"), "the network"),
         (lambda host: host.put("/sys/block/nbd0/pid", "77\n"), "the network"),

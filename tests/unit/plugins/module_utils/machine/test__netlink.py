@@ -28,7 +28,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink imp
 from hypothesis import given
 from hypothesis import strategies as st
 
-ALL_VALUES = {
+ALL_VALUES: dict[str, t.Any] = {
     "mac": "02:00:00:00:01:01",
     "vlan": 100,
     "qos": 3,
@@ -117,7 +117,7 @@ class Kernel:
         self._flags = flags
         self._waiting: list[bytes] = []
 
-    def __call__(self) -> Kernel:
+    def __call__(self) -> t.Any:
         return self
 
     def send(self, data: bytes) -> None:

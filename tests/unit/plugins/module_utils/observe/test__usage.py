@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -232,10 +233,20 @@ def test_what_all_vfs_share_is_read_once(
     _ledger.write(machine, {"one.hello.demo": entries, "two.hello.demo": [ledger_entry()]})
     for address in vfs:
         machine.bind(address, driver)
-    dumps, listings = [], []
+    dumps: list[str] = []
+    listings: list[str] = []
     links, names = machine.netlink.links, machine.names
-    monkeypatch.setattr(machine.netlink, "links", lambda: dumps.append("links") or links())
-    monkeypatch.setattr(machine, "names", lambda path: listings.append(path) or names(path))
+
+    def dump() -> t.Any:
+        dumps.append("links")
+        return links()
+
+    def listing(path: str) -> list[str]:
+        listings.append(path)
+        return names(path)
+
+    monkeypatch.setattr(machine.netlink, "links", dump)
+    monkeypatch.setattr(machine, "names", listing)
 
     assert set(_usage.holders(machine, vfs)) == set(vfs)
     # One for the ledger's claims, and one for what the kernel has.

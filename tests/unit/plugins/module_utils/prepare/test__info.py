@@ -195,7 +195,7 @@ def vf(machine: Machine) -> dict[str, t.Any]:
 def test_functions_in_the_group_of_a_vf(machine: Machine) -> None:
     """Of the bridges only one with a driver of its own is in the way of a guest."""
     machine.add_function("0000:06:00.0", group="2")
-    bridge = {"group": "2", "device_class": "0x060400"}
+    bridge: dict[str, t.Any] = {"group": "2", "device_class": "0x060400"}
     machine.add_function("0000:00:01.0", driver="pcieport", **bridge)
     machine.add_function("0000:00:01.1", driver="shpchp", **bridge)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,11 @@ def judged(
     return [(problem.severity, problem.cause) for problem in problems]
 
 
-def pf_with(**values) -> _judge.Facts:
+def pf_with(**values: t.Any) -> _judge.Facts:
     return FACTS._replace(pf=FACTS.pf._replace(**values))
 
 
-def capable_of(**values) -> _judge.Facts:
+def capable_of(**values: t.Any) -> _judge.Facts:
     return FACTS._replace(capabilities=FACTS.capabilities._replace(**values))
 
 
@@ -229,7 +230,7 @@ def test_unknown_acs_is_no_warning() -> None:
 
 
 def test_wanted_counts() -> None:
-    pfs = [
+    pfs: list[dict[str, t.Any]] = [
         {"name": "a", "mac": MAC, "max_vfs": 16, "leaf": None},
         {"name": PF, "mac": None, "max_vfs": "8"},
         {"name": "c", "max_vfs": 4},
@@ -272,7 +273,7 @@ def test_one_number_is_that_of_all_pfs(count: object) -> None:
         ([{"name": "a", "max_vfs": 1}], ["a"], r"sriov_numvfs is \['a'\], not a number"),
     ],
 )
-def test_refuses_input_that_says_nothing(pfs: list, numvfs: object, message: str) -> None:
+def test_refuses_input_that_says_nothing(pfs: list[t.Any], numvfs: object, message: str) -> None:
     with pytest.raises(SriovError, match=message):
         _judge.wanted(pfs, numvfs)
 

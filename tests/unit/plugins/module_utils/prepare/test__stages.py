@@ -291,7 +291,7 @@ def test_the_run_does_what_was_planned(
 
 
 OTHER = "0000:02:00.0"
-OTHER_PF = {"name": "ens2f0", "mac": "04:70:00:00:00:20", "max_vfs": 3}
+OTHER_PF: dict[str, t.Any] = {"name": "ens2f0", "mac": "04:70:00:00:00:20", "max_vfs": 3}
 BOTH = WANTED._replace(pfs=[*WANTED.pfs, OTHER_PF])
 
 
@@ -314,7 +314,7 @@ def test_a_pf_that_is_not_named_keeps_its_vfs_at_every_boot(host: Hypervisor) ->
 
 def test_a_lost_pf_is_given_up(host: Hypervisor) -> None:
     prepared(host)
-    text = host.read_bytes(_numvfs.UDEV_RULES).decode()
+    text = (host.read_bytes(_numvfs.UDEV_RULES) or b"").decode()
     host.put(_numvfs.UDEV_RULES, text + text.replace(MAC, OTHER_PF["mac"]).replace(PF, OTHER))
     assert _stages.prepare(host, BOTH).state == "blocked"
 
@@ -378,7 +378,7 @@ def test_a_firmware_reset_is_told(host: Hypervisor) -> None:
 def test_without_the_tool_a_card_is_not_judged(host: Hypervisor) -> None:
     prepared(host)
     host.add_card()
-    host.has_command = lambda name: False  # type: ignore[method-assign]
+    host.has_command = lambda name: False
     plan = _stages.prepare(host, WITH_CARD)
     assert plan.steps == [Step("mlx_firmware", "mstflint", "install")]
     assert plan.notes[-1].endswith("and what follows, is known once mstflint is installed")
@@ -389,7 +389,7 @@ def test_nvidias_own_tool_does_as_well(host: Hypervisor) -> None:
     """The role installed mstflint beside it, which the plan did not tell."""
     prepared(host)
     host.add_card()
-    host.has_command = lambda name: name == "mlxconfig"  # type: ignore[method-assign]
+    host.has_command = lambda name: name == "mlxconfig"
 
     seen = preflight.run(host, {**PREFLIGHT, "pfs": WITH_CARD.pfs}, check_mode=True)
 
@@ -436,7 +436,7 @@ def test_input_that_is_none_blocks(host: Hypervisor) -> None:
 def test_a_materialization_is_planned_by_its_module(host: Hypervisor) -> None:
     prepared(host)
     host.add_driver("vfio-pci")
-    params = {
+    params: dict[str, t.Any] = {
         "mzid": "one.hello.demo",
         "vfs": [
             {

@@ -8,7 +8,6 @@ import io
 import os
 import shutil
 import tarfile
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,7 @@ esac""",
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, script in COMMANDS.items():

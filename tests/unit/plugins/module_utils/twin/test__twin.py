@@ -234,7 +234,8 @@ def test_plan_has_no_step_where_all_is_right() -> None:
 
 def test_plan_starts_what_is_off_with_the_disk_it_has() -> None:
     twin = found(wanted())
-    twin.commands.pop("x1")
+    running = {name: command for name, command in twin.commands.items() if name != "x1"}
+    twin = twin._replace(commands=running)
 
     assert _twin.plan(wanted(), twin) == _twin.Plan((), (), (), ("x1",), False, False)
 

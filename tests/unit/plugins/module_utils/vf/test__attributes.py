@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import VfState
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Refusal, VfState
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf._attributes import Wanted
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
@@ -371,9 +371,9 @@ def test_a_refusal_although_all_is_as_asked(machine: Machine) -> None:
 
     def then_refuse(ifindex: int, vf: int, values: t.Mapping[str, t.Any]) -> t.Any:
         real(ifindex, vf, values)
-        return _attributes.Refusal(errno.EIO, "firmware")
+        return Refusal(errno.EIO, "firmware")
 
-    machine.netlink._set_vf = then_refuse  # type: ignore[method-assign]
+    machine.netlink._set_vf = then_refuse
 
     with pytest.raises(SriovError, match=r"the last attribute was refused: .* \(firmware\)"):
         set_vfs(machine, Wanted(PF, 0, {"vlan": 100}))

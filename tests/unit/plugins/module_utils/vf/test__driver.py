@@ -395,8 +395,8 @@ def test_a_second_run_has_nothing_to_do(
     with tempfile.TemporaryDirectory() as directory:
         machine = Machine(directory)
         machine.add_driver("vfio-pci")
-        for driver in ("igbvf", "pci-stub"):
-            machine.add_driver(driver)
+        for name in ("igbvf", "pci-stub"):
+            machine.add_driver(name)
         wanted = []
         for number, (driver, named) in enumerate(before):
             address = f"0000:03:00.{number}"

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 PF = "0000:01:00.0"
 VFS = ("0000:01:10.0", "0000:01:10.2", "0000:01:10.4")
-VALUES = {"mac": "02:00:00:00:01:01", "vlan": 100, "spoofchk": True}
+VALUES: dict[str, t.Any] = {"mac": "02:00:00:00:01:01", "vlan": 100, "spoofchk": True}
 
 
 def machine_with(directory: str | Path) -> Machine:

@@ -96,7 +96,7 @@ def allocate(
     state: dict[str, t.Any] | None = None,
     *,
     pfs: dict[str, t.Any] = PFS,
-    excluded: dict[str, list[str]] | None = None,
+    excluded: t.Mapping[str, t.Collection[str]] | None = None,
     policy: str = "spread",
     vlans: str = "2-4094",
 ) -> list[Choice]:

@@ -224,7 +224,7 @@ def test_nic_model(
     assert (nic.severity, nic.right, nic.element) == (severity, right, "x0 NIC 1")
     if right:
         assert nic.fix is not None
-        assert _schema.ENUMS["NICModel"][nic.fix.value] == right
+        assert _schema.ENUMS["NICModel"][int(nic.fix.value)] == right
 
 
 def test_nic_of_two_cards(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ MATERIALIZATIONS = models.materialization_encodings(models.EXPERIMENT)
 NETWORKS = models.network_encodings(models.hello())
 
 
-def load(tmp_path: Path, data: bytes, kind: Kind) -> object:
+def load(tmp_path: Path, data: bytes, kind: Kind) -> t.Any:
     """Load ``data`` from a file."""
     path = tmp_path / "document"
     path.write_bytes(data)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import betterproto
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _json, _schema
@@ -15,7 +17,7 @@ from mergexp.pb import core_pb2
 PORTAL_AND_XIR = {"Link", "Endpoint", "BridgeMember"}
 
 
-def binding(message: str) -> type[betterproto.Message]:
+def binding(message: str) -> t.Any:
     """Return the class of the MergeTB bindings for a message of the schema."""
     names = {
         module: {_json.normalize(name): item for name, item in vars(module).items()}

@@ -21,8 +21,8 @@ def inventory(
     """Return the hosts of a facility by name, and the warnings."""
     data = facility if isinstance(facility, bytes) else bytes(facility)
     message = _document.decode(data, _document.FACILITY)
-    options = {"hypervisors_only": True, "link_roles": ["XpLink"]} | options
-    hosts, warnings = _xir.inventory(message, **options)
+    defaults: dict[str, t.Any] = {"hypervisors_only": True, "link_roles": ["XpLink"]}
+    hosts, warnings = _xir.inventory(message, **(defaults | options))
     return {host["name"]: host for host in hosts}, warnings
 
 
