@@ -9,7 +9,7 @@
 # make page        the page of the report in Chromium
 # make docs        the documentation site, in .docs/html
 # make molecule    the scenarios on the twin, but for the next
-# make hosts       the scenario of hosts unlike the twin's; it is not part of make test, as it has not yet run whole
+# make hosts       the scenario of hosts unlike the twin's; for its time it is not part of make test
 # make bench       measure against bare kernel interfaces and Ansible loops, and for 1,000 hosts
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
 # make constraints raise every pinned Python package to its newest version
