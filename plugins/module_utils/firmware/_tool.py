@@ -228,7 +228,7 @@ class Tool:
         return "the tool failed", "see what it says"
 
 
-def installed(host: Host, candidates: t.Iterable[str] = RESETS) -> str | None:
+def installed(host: Host, candidates: t.Iterable[str] = tuple(RESETS)) -> str | None:
     """The first of *candidates* that is installed."""
     return next((command for command in candidates if host.has_command(command)), None)
 
