@@ -15,6 +15,19 @@ attributes:
     platforms: posix
 """
 
+    CONTROLLER = r"""
+options: {}
+notes:
+  - This is an action plugin and runs on the controller.
+attributes:
+  platform:
+    description: Target OS or OS families that can be operated against.
+    support: full
+    platforms: posix
+    details:
+      - It is the controller that this is about.
+"""
+
     CHANGE = r"""
 options: {}
 attributes:

@@ -18,10 +18,9 @@ description:
     left in the play, because a playbook can rescue or ignore a failure.
   - The role P(mergetb.sriov.materialize#role) uses it.
 notes:
-  - This is an action plugin and runs on the controller.
   - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.info
 options:
   reserved:

@@ -26,15 +26,10 @@ requirements:
   - protobuf >= 4.25 (Python package where ansible runs)
   - netaddr (Python package where ansible runs)
 notes:
-  - This is an action plugin and runs on the controller.
   - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.change
-attributes:
-  platform:
-    details:
-      - It is the controller that this is about.
 options:
   model:
     description:

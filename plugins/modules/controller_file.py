@@ -16,15 +16,9 @@ description:
   - Replaces the file as a whole, so a reader sees all of it or what was there before. All users can
     read the file, and its owner can write it.
   - The roles of the collection use it for what they leave on the controller.
-notes:
-  - This is an action plugin and runs on the controller.
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.change
-attributes:
-  platform:
-    details:
-      - This module changes the controller only.
 options:
   path:
     description:

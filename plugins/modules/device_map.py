@@ -19,15 +19,10 @@ description:
     experiment.
   - The role P(mergetb.sriov.materialize#role) uses it.
 notes:
-  - This is an action plugin and runs on the controller.
   - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.change
-attributes:
-  platform:
-    details:
-      - It is the controller that this is about.
 options:
   path:
     description: The file, absolute or relative to the directory that Ansible was started in.

@@ -16,10 +16,9 @@ description:
     does not look like a success.
   - The role P(mergetb.sriov.release#role) uses it.
 notes:
-  - This is an action plugin and runs on the controller.
   - It looks at the hosts that are left in the play, so it is for tasks with C(run_once).
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.info
 options:
   results:

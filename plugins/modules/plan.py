@@ -17,15 +17,10 @@ description:
     too.
   - The role P(mergetb.sriov.plan#role) uses it.
 notes:
-  - This is an action plugin and runs on the controller.
   - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
-  - mergetb.sriov._attributes
+  - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.change
-attributes:
-  platform:
-    details:
-      - It is the controller that this is about.
 options:
   path:
     description: The file, absolute or relative to the directory that Ansible was started in.
