@@ -19,15 +19,17 @@ class ActionModule(ControllerAction):
     ARGUMENT_SPEC: t.ClassVar = {
         "reserved": {"type": "str", "required": True},
         "looked": {"type": "str", "required": True},
+        "given": {"type": "str", "required": True},
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Judge what all hosts have answered so far."""
-        reserved, looked = (
+        reserved, looked, given = (
             {host: play.variable(host, arguments[name]) for host in play.hosts}
-            for name in ("reserved", "looked")
+            for name in ("reserved", "looked", "given")
         )
         return {
             "missing": _agreement.missing(reserved, looked),
+            "lost": [host for host, answer in given.items() if answer and answer.get("lost")],
             "changes": _agreement.changes(reserved),
         }

@@ -35,6 +35,12 @@ options:
         that have skipped the task, were not asked.
     type: str
     required: true
+  given:
+    description:
+      - Name of the variable with the answers to
+        O(mergetb.sriov.materialization#module:state=present), where that was asked for already.
+    type: str
+    required: true
 seealso:
   - module: mergetb.sriov.materialization
 """
@@ -52,6 +58,7 @@ EXAMPLES = r"""
   mergetb.sriov.agreement:
     reserved: reserved
     looked: looked
+    given: given
   register: agreement
   run_once: true
 """
@@ -63,6 +70,12 @@ missing:
   type: list
   elements: str
   sample: [x1]
+lost:
+  description: The hosts on which another run came between the reservation and its carrying out.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 changes:
   description: Whether any host is going to be changed.
   returned: success

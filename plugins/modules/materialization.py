@@ -52,8 +52,9 @@ options:
       - Name of the run that reserves, unique among all runs of all controllers.
       - Runs of one materialization share a reservation if they want the same. So the next run
         finishes what a run that was killed has reserved.
-      - If runs of two materializations want the same VFs, the one whose name sorts first waits up
-        to a minute for the other to take its reservation back. So begin the name with the time.
+      - If two runs want the same VFs for different materializations, or one materialization in
+        different ways, the one whose name sorts first waits up to a minute for the other to take
+        its reservation back. So begin the name with the time.
     type: str
   driver:
     description: The driver that the VFs get.
@@ -271,6 +272,14 @@ devices:
       description: NUMA node of the VF, null where the firmware names none.
       type: int
       sample: 0
+lost:
+  description:
+    - Whether another run came between, so that O(run) has not reserved any more what it was to give
+      on this host.
+    - VFs may have been given on other hosts. Reserve on all hosts again, or take all back.
+  returned: failure with O(run), if that is so
+  type: bool
+  sample: true
 reserved:
   description:
     - The VFs that are reserved. The list leaves out a VF that the materialization already holds in

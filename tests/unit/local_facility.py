@@ -21,9 +21,10 @@ COLLECTION = Path(command_line.COLLECTIONS) / "ansible_collections/mergetb/sriov
 SCHEMA = json.loads((COLLECTION / "docs/result.schema.json").read_text(encoding="utf-8"))
 
 # It notes each call in the file `calls` of its host, and fails with what the file `check`, `again`
-# (where it checks again), `write` or `withdrawn` has, if there is one. It tells steps where there
-# is a file `steps`, and that it has reserved nothing for them where there is a file `mends`. It
-# knows its host by the directory for temporary files.
+# (where it checks again), `anew` (where it reserves after it gave), `write` or `withdrawn` has, if
+# there is one. It tells steps where there is a file `steps`, and that it has reserved nothing for
+# them where there is a file `mends`. Another run comes between as often as a file `lost` has lines.
+# It knows its host by the directory for temporary files.
 STAND_IN = f"""
 ARGUMENT_SPEC = {ARGUMENT_SPEC!r}
 """
@@ -35,15 +36,26 @@ module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
 state = module.params["state"]
 with open(os.path.join(module._remote_tmp, "calls"), "a+") as file:
     file.seek(0)
-    again = state == "reserved" and file.read().endswith("reserved\\n")
+    earlier = file.read()
+    again = state == "reserved" and earlier.endswith("reserved\\n")
     file.write(state + (" (check)" if module.check_mode else "") + "\\n")
 checks = module.check_mode or state == "reserved"
 name = "again" if again else "check" if checks else "write"
+if state == "reserved" and "present" in earlier and "anew" in os.listdir(module._remote_tmp):
+    name = "anew"
 answer = os.path.join(module._remote_tmp, state if state == "withdrawn" else name)
 if os.path.exists(answer):
     with open(answer) as file:
         module.fail_json(msg=file.read())
 told = os.listdir(module._remote_tmp)
+if state == "present" and "lost" in told:
+    with open(os.path.join(module._remote_tmp, "lost"), "r+") as file:
+        times = file.readlines()
+        file.seek(0)
+        file.truncate()
+        file.writelines(times[1:])
+    if times:
+        module.fail_json(msg="run b came between", lost=True)
 devices = [
     {
         "node": vf["node"],
@@ -62,7 +74,7 @@ devices = [
     for vf in module.params["vfs"]
 ]
 module.exit_json(
-    changed=True,
+    changed=state != "absent" or not earlier.endswith("absent\\n"),
     devices=devices,
     steps={"ens1f0 VF 0": ["vlan 100"]} if "steps" in told else {},
     reserved=["ens1f0 VF 0"] if "steps" in told and "mends" not in told else [],

@@ -78,6 +78,12 @@ class YoungerRunsError(SriovError):
     """Nothing but reservations of younger runs stands against what a run wants."""
 
 
+class LostReservationError(SriovError):
+    """Another run came between: the reservation is gone, or the other has one of its own."""
+
+    facts: t.ClassVar = {"lost": True}
+
+
 class UnsettledError(SriovError):
     """The VFs of a PF are just being made or destroyed, so nothing is known about them."""
 
@@ -203,7 +209,7 @@ def _reserve(
         try:
             planned, found, after = reserved_in(before)
         except SriovError as error:
-            older = without_younger(before, mzid, run)
+            older = without_younger(before, run)
             if older == before:
                 raise
             try:
@@ -217,8 +223,8 @@ def _reserve(
     return {**_result(planned, found, claims, mzid), "reserved": names, "warnings": []}
 
 
-def without_younger(ledger: Ledger, mzid: str, run: str) -> Ledger:
-    """*ledger* without what runs that are younger than *run* have reserved for others than *mzid*.
+def without_younger(ledger: Ledger, run: str) -> Ledger:
+    """*ledger* without what only runs that are younger than *run* have reserved.
 
     Of two experiments that meet on two hosts in opposite order, each would be refused where the
     other was first. So the older run waits, and the younger one is refused at once and gives way
@@ -226,7 +232,7 @@ def without_younger(ledger: Ledger, mzid: str, run: str) -> Ledger:
     the time; whatever the clocks say, no two runs wait for each other.
     """
     kept = {
-        other: [item for item in entries if other == mzid or item.held or min(item.runs) <= run]
+        other: [item for item in entries if item.held or min(item.runs) <= run]
         for other, entries in ledger.items()
     }
     return {other: entries for other, entries in kept.items() if entries}
@@ -471,7 +477,7 @@ def _aim(entry: Entry) -> Entry:
 
 
 def _insist_on_reservation(planned: Plan, mzid: str, run: str) -> None:
-    """Raise `SriovError` where *run* has not reserved all that *planned* changes for *mzid*.
+    """Raise `LostReservationError` where *run* has not reserved all that *planned* changes.
 
     So it does where another run has reserved something: that has another aim, or it would have been
     shared, and came between on a host where *run* had nothing to reserve.
@@ -481,14 +487,14 @@ def _insist_on_reservation(planned: Plan, mzid: str, run: str) -> None:
     lost = [entry for entry in planned.reserved if reserved.get(entry.key) != _aim(entry)]
     others = sorted({name for item in entries if run not in item.runs for name in item.runs})
     if others:
-        raise SriovError(
+        raise LostReservationError(
             f"materialization {mzid}: run {' and '.join(others)} has reserved other VFs on this "
             "host meanwhile. Nothing was changed on this host; wait for it to end, and run this "
             "again"
         )
     if lost:
         names = ", ".join(f"VF {item.vf} of PF {item.pf_name}" for item in lost)
-        raise SriovError(
+        raise LostReservationError(
             f"materialization {mzid}: run {run} has no reservation for {names} any more: somebody "
             "released it, or another run of the materialization came between. Nothing was changed "
             "on this host; run this again"

@@ -6,6 +6,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 
 class SriovError(Exception):
-    """What an operator can mend; the text names the element, the cause and the remedy."""
+    """What an operator can mend; the text names the element, the cause and the remedy.
+
+    A module that fails with it returns the *facts* of its class, too.
+    """
+
+    facts: t.ClassVar[t.Mapping[str, t.Any]] = {}

@@ -28,7 +28,7 @@ def run_module(
     try:
         result = run(module.params, check_mode=module.check_mode)
     except SriovError as error:
-        module.fail_json(msg=_printable(str(error)))
+        module.fail_json(msg=_printable(str(error)), **error.facts)
     except PermissionError as error:
         remedy = "this takes root; connect as root, or set become"
         if os.geteuid() == 0:

@@ -149,7 +149,10 @@ def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[st
         elif event.plans:
             planned = _changes(event.result.get("diff") or {"before": {}, "after": {}})
             if event.writes or check_mode:
-                host |= {"outcome": "ok", "changed": event.result["changed"], "changes": planned}
+                host["outcome"] = "ok"
+                # A host that was through may be asked once more, in case another run came between.
+                if event.result["changed"] or not host["changed"]:
+                    host |= {"changed": event.result["changed"], "changes": planned}
     return host
 
 

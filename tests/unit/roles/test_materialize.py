@@ -122,3 +122,28 @@ def test_all_hosts_change(facility: Facility) -> None:
         facility.fail(host, "steps", "")
     facility.document("materialize", 0, *MATERIALIZE)
     assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved", "present"]] * 2
+
+
+def test_another_run_comes_between_once(facility: Facility) -> None:
+    """Its reservation was gone on the one host, and the other had its VFs: half an experiment."""
+    facility.fail("x1", "lost", "once\n")
+    document = facility.document("materialize", 0, *MATERIALIZE)
+    assert of_hosts(document, "outcome") == ["ok", "ok"]
+    assert [facility.calls(host) for host in ("x0", "x1")] == [["reserved", "present"] * 2] * 2
+    assert (facility.directory / "device_map.json").exists()
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_another_run_comes_between_twice(facility: Facility, refuses: bool) -> None:
+    """What was given on the other host is taken back, and no host is left out of that."""
+    facility.fail("x1", "lost", "once\n" if refuses else "once\nagain\n")
+    if refuses:
+        facility.fail("x0", "anew", "VF 0 belongs to materialization two")
+    document = facility.document("materialize", 2, *MATERIALIZE)
+    assert document["outcome"] == "failed"
+    assert document["devices"] == []
+    assert "run of one.hello.demo came between, twice, so all of its VFs" in document["message"]
+    second = ["reserved", "withdrawn"] if refuses else ["reserved", "present"]
+    for host in ("x0", "x1"):
+        assert facility.calls(host) == ["reserved", "present", *second, "absent", "absent"]
+    assert not (facility.directory / "device_map.json").exists()
