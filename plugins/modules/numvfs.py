@@ -137,7 +137,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    wanted = [_numvfs.Wanted(**item) for item in params["pfs"]]
+    wanted = [_numvfs.VfCount(**item) for item in params["pfs"]]
     with _ledger.exclusive(host, check_mode=check_mode):
         plan = _numvfs.plan_host(host, wanted, at_boot=params["at_boot"])
         used = _numvfs.in_use(host, plan)

@@ -187,7 +187,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def _wanted(item: dict[str, t.Any]) -> _attributes.Wanted:
+def _values(item: dict[str, t.Any]) -> dict[str, t.Any]:
     values = {
         name: value
         for name, value in item.items()
@@ -195,35 +195,38 @@ def _wanted(item: dict[str, t.Any]) -> _attributes.Wanted:
     }
     if "mac" in values:
         values["mac"] = values["mac"].lower()
-    return _attributes.Wanted(item["pf"], item["vf"], values)
+    return values
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    wanted = [_wanted(item) for item in params["vfs"]]
-    _attributes.check(wanted)
+    asked = [(item["pf"], item["vf"], _values(item)) for item in params["vfs"]]
+    _attributes.check((f"VF {number} of PF {pf}", values) for pf, number, values in asked)
     with _ledger.exclusive(host, check_mode=check_mode):
-        ifindexes = _attributes.resolve(host, {item.pf for item in wanted})
+        ifindexes = _attributes.resolve(host, {pf for pf, _number, _values in asked})
+        wanted = [
+            (_attributes.Vf(pf, ifindexes[pf], number), values) for pf, number, values in asked
+        ]
         states = _attributes.read(host, ifindexes.values())
-        changes = _attributes.plan(wanted, ifindexes, states)
+        changes = _attributes.plan(wanted, states)
         if changes and not params["force"]:
             _attributes.refuse_held(host, changes)
         if changes and not check_mode:
             _attributes.apply(host, changes)
-    after = {(item.pf, item.vf): item.after for item in changes}
+    after = {item.vf: item.after for item in changes}
     return {
         "changed": bool(changes),
         "vfs": [
             {
-                "pf": item.pf,
-                "vf": item.vf,
-                **states[ifindexes[item.pf]][item.vf]._asdict(),
-                **after.get((item.pf, item.vf), {}),
+                "pf": vf.pf,
+                "vf": vf.number,
+                **states[vf.ifindex][vf.number]._asdict(),
+                **after.get(vf, {}),
             }
-            for item in wanted
+            for vf, _values in wanted
         ],
         "diff": {
-            "before": {f"{item.pf} VF {item.vf}": item.before for item in changes},
-            "after": {f"{item.pf} VF {item.vf}": item.after for item in changes},
+            "before": {f"{item.vf.pf} VF {item.vf.number}": item.before for item in changes},
+            "after": {f"{item.vf.pf} VF {item.vf.number}": item.after for item in changes},
         },
     }
 

@@ -569,7 +569,7 @@ def refuse(host: Host, plan: Plan, found: Found, mzid: str, *, force: bool = Fal
         )
     _driver.check(
         host,
-        [_driver.Wanted(step.bind.address, step.bind.after) for step in plan.steps if step.bind],
+        [_driver.Binding(step.bind.address, step.bind.after) for step in plan.steps if step.bind],
     )
 
 
@@ -611,7 +611,7 @@ def _without(entry: Entry, names: t.Container[str]) -> Entry:
 def described(plan: Plan) -> dict[str, list[str]]:
     """What *plan* does to each VF, in the order of time."""
     return {
-        f"{step.target.pf} VF {step.target.vf} at {step.target.address}": [
+        f"{step.target.vf.pf} VF {step.target.vf.number} at {step.target.address}": [
             *(["no driver"] if step.unbind else []),
             *(
                 " ".join(f"{name} {value}" for name, value in change.after.items())
@@ -632,7 +632,7 @@ def difference(plan: Plan, devices: t.Mapping[str, _pci.Device]) -> dict[str, t.
         address = step.target.address
         changes = [change for change in (step.attributes, *step.optional) if change]
         if changes:
-            name = f"{step.target.pf} VF {step.target.vf}"
+            name = f"{step.target.vf.pf} VF {step.target.vf.number}"
             before[name] = dict(pair for change in changes for pair in change.before.items())
             after[name] = dict(pair for change in changes for pair in change.after.items())
         if step.unbind or step.bind:
@@ -782,9 +782,9 @@ def target(entry: Entry, ports: t.Mapping[str, Port]) -> _isolation.Target:
     """What *entry* promises of its VF."""
     return _isolation.Target(
         # The MAC tells apart what a model may give one name.
-        f"{entry.pf_name} ({entry.pf_mac})",
-        ports[entry.pf_mac].link.ifindex,
-        entry.vf,
+        _attributes.Vf(
+            f"{entry.pf_name} ({entry.pf_mac})", ports[entry.pf_mac].link.ifindex, entry.vf
+        ),
         entry.address,
         entry.values,
         entry.driver,

@@ -190,7 +190,7 @@ def _plan(
     steps = [step for step in steps if step.target.address not in kept]
     _driver.check(
         host,
-        [_driver.Wanted(step.bind.address, step.bind.after) for step in steps if step.bind],
+        [_driver.Binding(step.bind.address, step.bind.after) for step in steps if step.bind],
     )
     return steps, kept
 

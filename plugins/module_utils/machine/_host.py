@@ -52,6 +52,13 @@ class Completed(t.NamedTuple):
     err: str
 
 
+class BlockedError(TimeoutError):
+    """The kernel has not ended an access in time, and goes on with it.
+
+    A driver that gives up answers with the same number, ETIMEDOUT, in a plain `TimeoutError`.
+    """
+
+
 class Host:
     """A machine whose files are below *root*.
 
@@ -89,7 +96,7 @@ class Host:
             return content
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except TimeoutError as error:
+        except BlockedError as error:
             raise SriovError(
                 f"{path} could not be read within {_READ_SECONDS} s: the kernel has the device "
                 "locked for a process that binds or unbinds a driver, makes or destroys VFs, or "
@@ -134,7 +141,7 @@ class Host:
     def write(self, path: str, value: str, *, seconds: float = _WRITE_SECONDS) -> None:
         """Write *value* to an existing file in one write, as sysfs attributes want it.
 
-        Raises `TimeoutError` if that takes longer than *seconds*. The write then goes on in the
+        Raises `BlockedError` if that takes longer than *seconds*. The write then goes on in the
         kernel. Nobody can take it back, and it ends when what it waits for does.
         """
         self._helper_call(seconds, path, _write, self.path(path), value)
@@ -156,13 +163,13 @@ class Host:
     def _helper_call(
         self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
-        """What *function* answers or raises in the child; `TimeoutError` after *seconds*."""
+        """What *function* answers or raises in the child; `BlockedError` after *seconds*."""
         # Never ask a child again that did not answer, for whatever cause.
         helper, self._helper = self._helper or _Helper(self._lasting), None
         try:
             answer, error = helper.call(seconds, function, *arguments)
         except TimeoutError as late:
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from late
+            raise BlockedError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from late
         except (EOFError, ConnectionError) as end:
             raise OSError(errno.EIO, "the process that makes the access was ended", path) from end
         self._helper = helper
@@ -275,7 +282,7 @@ class _BoundedNetlink:
                 return self._host._helper_call(
                     _NETLINK_SECONDS, "netlink", _ask_netlink, name, *arguments
                 )
-            except TimeoutError as error:
+            except BlockedError as error:
                 raise SriovError(
                     f"the kernel did not answer a netlink request ({name}) within "
                     f"{_NETLINK_SECONDS} s: the driver of a network interface hangs; see the "

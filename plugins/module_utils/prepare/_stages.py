@@ -243,7 +243,7 @@ class _Preparing:
 
     def vfs(self) -> dict[str, list[str]]:
         host = self._host
-        wanted = [_numvfs.Wanted(pf.pf, pf.numvfs) for pf in self._pfs]
+        wanted = [_numvfs.VfCount(pf.pf, pf.numvfs) for pf in self._pfs]
         plan = _numvfs.plan_host(
             host, wanted, read=self._read_after_restart if self.restart else _pci.find_pf
         )

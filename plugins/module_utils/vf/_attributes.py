@@ -52,23 +52,21 @@ _REMEDIES = {
 }
 
 
-class Wanted(t.NamedTuple):
-    """VF number *vf* of the PF that *pf* names, and the values its attributes must have.
-
-    The names and units are those of `_netlink.VfState`.
-    """
-
-    pf: str
-    vf: int
-    values: t.Mapping[str, t.Any]
-
-
-class Change(t.NamedTuple):
-    """One VF of the interface *ifindex*, and its differing attributes before and after."""
+class Vf(t.NamedTuple):
+    """VF *number* of the PF with the interface index *ifindex*, which messages call *pf*."""
 
     pf: str
     ifindex: int
-    vf: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"VF {self.number} of PF {self.pf}"
+
+
+class AttributeChange(t.NamedTuple):
+    """The differing attributes of one VF before and after, as fields of `_netlink.VfState`."""
+
+    vf: Vf
     before: dict[str, t.Any]
     after: dict[str, t.Any]
 
@@ -101,13 +99,9 @@ def _interface(host: Host, selector: str) -> str:
     return pf.interface
 
 
-def check(wanted: t.Sequence[Wanted]) -> None:
-    """Raise `SriovError` with all that is wrong in the values of *wanted*."""
-    problems = [
-        f"VF {item.vf} of PF {item.pf}: {text}"
-        for item in wanted
-        for text in value_problems(item.values)
-    ]
+def check(wanted: t.Iterable[tuple[str, t.Mapping[str, t.Any]]]) -> None:
+    """Raise `SriovError` with all that is wrong in the *wanted* attributes, each with its name."""
+    problems = [f"{name}: {text}" for name, values in wanted for text in value_problems(values)]
     if problems:
         raise SriovError("; ".join(problems))
 
@@ -130,11 +124,10 @@ def value_problems(values: t.Mapping[str, t.Any]) -> t.Iterator[str]:
 
 
 def plan(
-    wanted: t.Sequence[Wanted],
-    ifindexes: t.Mapping[str, int],
+    wanted: t.Iterable[tuple[Vf, t.Mapping[str, t.Any]]],
     states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> list[Change]:
-    """What differs between *states* (by interface index and VF) and *wanted*.
+) -> list[AttributeChange]:
+    """What differs between *states* (by interface index and number) and the *wanted* attributes.
 
     Raises `SriovError` with all VFs that are not there or listed twice, whose PF has no state, and
     all attributes that the driver does not report and which therefore could not be verified.
@@ -142,35 +135,34 @@ def plan(
     problems = []
     changes = []
     seen = set()
-    for item in wanted:
-        ifindex = ifindexes[item.pf]
-        name = f"VF {item.vf} of PF {item.pf}"
-        if (ifindex, item.vf) in seen:
-            problems.append(f"{name} is listed twice")
-        seen.add((ifindex, item.vf))
-        if ifindex not in states:
-            problems.append(f"{name}: the driver of the PF keeps no attributes for VFs (no VST)")
+    for vf, values in wanted:
+        if vf[1:] in seen:
+            problems.append(f"{vf} is listed twice")
+        seen.add(vf[1:])
+        if vf.ifindex not in states:
+            problems.append(f"{vf}: the driver of the PF keeps no attributes for VFs (no VST)")
             continue
-        state = states[ifindex].get(item.vf)
+        state = states[vf.ifindex].get(vf.number)
         if state is None:
-            problems.append(f"PF {item.pf} has no VF {item.vf}: it has {len(states[ifindex])} VFs")
+            count = len(states[vf.ifindex])
+            problems.append(f"PF {vf.pf} has no VF {vf.number}: it has {count} VFs")
             continue
         known = state._asdict()
         problems += [
-            f"{name}: the driver does not keep {key}, leave it out"
-            for key in item.values
+            f"{vf}: the driver does not keep {key}, leave it out"
+            for key in values
             if known[key] is None
         ]
-        differing = {key for key, value in item.values.items() if known[key] != value}
+        differing = {key for key, value in values.items() if known[key] != value}
         if differing:
             groups = [group for group in GROUPS if differing.intersection(group)]
             before = {key: known[key] for group in groups for key in group}
-            after = {key: item.values.get(key, value) for key, value in before.items()}
+            after = {key: values.get(key, value) for key, value in before.items()}
             if after.get("vlan") == 0:
-                if item.values.get("vlan_proto") == "802.1ad":
-                    problems.append(f"{name}: vlan_proto 802.1ad needs a vlan")
+                if values.get("vlan_proto") == "802.1ad":
+                    problems.append(f"{vf}: vlan_proto 802.1ad needs a vlan")
                 after["vlan_proto"] = "802.1Q"
-            changes.append(Change(item.pf, ifindex, item.vf, before, after))
+            changes.append(AttributeChange(vf, before, after))
     if problems:
         raise SriovError("; ".join(problems))
     return changes
@@ -195,7 +187,7 @@ def read_each(
     return states, problems
 
 
-def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
+def refuse_held(host: Host, changes: t.Iterable[AttributeChange]) -> None:
     """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
     macs = {link.ifindex: link.permanent_mac for link in host.netlink.links()}
     holders = {
@@ -204,9 +196,9 @@ def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
         for entry in entries
     }
     problems = [
-        f"VF {item.vf} of PF {item.pf}: {holders[key]}"
+        f"{item.vf}: {holders[key]}"
         for item in changes
-        for key in [(macs.get(item.ifindex), item.vf)]
+        for key in [(macs.get(item.vf.ifindex), item.vf.number)]
         if key in holders
     ]
     if problems:
@@ -215,7 +207,7 @@ def refuse_held(host: Host, changes: t.Iterable[Change]) -> None:
         )
 
 
-def apply(host: Host, changes: t.Sequence[Change]) -> None:
+def apply(host: Host, changes: t.Sequence[AttributeChange]) -> None:
     """Make *changes*, read them back, and put everything back where one is not as asked."""
     problems = _make(host, changes)
     if any(problems):
@@ -223,7 +215,7 @@ def apply(host: Host, changes: t.Sequence[Change]) -> None:
         raise SriovError("; ".join([*told, _put_back(host, changes)]))
 
 
-def attempt(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+def attempt(host: Host, changes: t.Sequence[AttributeChange]) -> list[str | None]:
     """Make *changes*, read them back, and put back those that are not as asked.
 
     Returns what is wrong with each of *changes*, in their order.
@@ -232,53 +224,52 @@ def attempt(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
     failed = [item for item, problem in zip(changes, problems) if problem]
     # A PF that went away must not keep those of the others from being put back.
     outcomes = {
-        ifindex: _put_back(host, [item for item in failed if item.ifindex == ifindex])
-        for ifindex in {item.ifindex for item in failed}
+        ifindex: _put_back(host, [item for item in failed if item.vf.ifindex == ifindex])
+        for ifindex in {item.vf.ifindex for item in failed}
     }
     return [
-        problem and f"{problem}; {outcomes[item.ifindex]}"
+        problem and f"{problem}; {outcomes[item.vf.ifindex]}"
         for item, problem in zip(changes, problems)
     ]
 
 
-def _make(host: Host, changes: t.Sequence[Change]) -> list[str | None]:
+def _make(host: Host, changes: t.Sequence[AttributeChange]) -> list[str | None]:
     """Make *changes*, read them back, and tell what is wrong with each."""
     if not changes:
         return []
     try:
         refusals = _send(host, changes)
     except (SriovError, OSError) as error:
-        return [f"VF {item.vf} of PF {item.pf}: {error}" for item in changes]
-    states, unread = read_each(host, (item.ifindex for item in changes))
+        return [f"{item.vf}: {error}" for item in changes]
+    states, unread = read_each(host, (item.vf.ifindex for item in changes))
     problems: list[str | None] = []
     for item, refusal in zip(changes, refusals):
-        state = states.get(item.ifindex, {}).get(item.vf)
+        state = states.get(item.vf.ifindex, {}).get(item.vf.number)
         if state is None:
-            why = unread.get(item.ifindex, "it is not there any more")
-            problems.append(f"VF {item.vf} of PF {item.pf}: {why}")
+            why = unread.get(item.vf.ifindex, "it is not there any more")
+            problems.append(f"{item.vf}: {why}")
             continue
         wrong = _differing(item.after, state)
         problems.append(_failure(item, refusal, wrong, state) if refusal or wrong else None)
     return problems
 
 
-def _put_back(host: Host, changes: t.Sequence[Change]) -> str:
+def _put_back(host: Host, changes: t.Sequence[AttributeChange]) -> str:
     """Restore what *changes* found, and say how that went."""
-    indexes = {item.pf: item.ifindex for item in changes}
-    wanted = [Wanted(item.pf, item.vf, item.before) for item in changes]
+    ifindexes = {item.vf.ifindex for item in changes}
     try:
-        _send(host, plan(wanted, indexes, read(host, indexes.values())))
+        _send(host, plan([(item.vf, item.before) for item in changes], read(host, ifindexes)))
     except (SriovError, OSError) as error:
         return f"what was there before could not be put back: {error}"
-    states, _unread = read_each(host, indexes.values())
+    states, _unread = read_each(host, ifindexes)
     stuck = []
     for item in changes:
-        state = states.get(item.ifindex, {}).get(item.vf)
+        state = states.get(item.vf.ifindex, {}).get(item.vf.number)
         wrong = (
             ["attributes that cannot be read"] if state is None else _differing(item.before, state)
         )
         if wrong:
-            stuck.append(f"VF {item.vf} of PF {item.pf} still has {wrong[0]}")
+            stuck.append(f"{item.vf} still has {wrong[0]}")
     return (
         f"what was there before could not be put back: {', '.join(stuck)}"
         if stuck
@@ -292,9 +283,9 @@ def _differing(values: t.Mapping[str, t.Any], state: VfState) -> list[str]:
     return [f"{name} {known[name]}" for name, value in values.items() if known[name] != value]
 
 
-def _send(host: Host, changes: t.Sequence[Change]) -> list[Refusal | None]:
+def _send(host: Host, changes: t.Sequence[AttributeChange]) -> list[Refusal | None]:
     """Ask for *changes*, again while a VF is busy, and tell what was refused in the end."""
-    requests = [VfRequest(item.ifindex, item.vf, item.after) for item in changes]
+    requests = [VfRequest(item.vf.ifindex, item.vf.number, item.after) for item in changes]
     answers: dict[int, Refusal | None] = {}
     pending = list(range(len(requests)))
 
@@ -313,15 +304,14 @@ def _send(host: Host, changes: t.Sequence[Change]) -> list[Refusal | None]:
 
 
 def _failure(
-    item: Change,
+    item: AttributeChange,
     refusal: Refusal | None,
     wrong: list[str],
     state: VfState,
 ) -> str:
-    name = f"VF {item.vf} of PF {item.pf}"
     if refusal is None:
         asked = ", ".join(f"{attribute} {value}" for attribute, value in item.after.items())
-        return f"{name}: the driver accepted {asked} but reports {', '.join(wrong)}"
+        return f"{item.vf}: the driver accepted {asked} but reports {', '.join(wrong)}"
     known = state._asdict()
     asked = next(
         (
@@ -332,4 +322,4 @@ def _failure(
         "the last attribute",
     )
     remedy = _REMEDIES.get(refusal.errno, "see the kernel's log")
-    return f"{name}: {asked} was refused: {refusal}: {remedy}"
+    return f"{item.vf}: {asked} was refused: {refusal}: {remedy}"

@@ -13,11 +13,11 @@ function, so the result is read back.
 from __future__ import annotations
 
 import collections
-import errno
 import os
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _usage
 
 if t.TYPE_CHECKING:
@@ -34,14 +34,14 @@ _NEXT_SECONDS = 5
 VIABLE = (None, "pci-stub", "pcieport")
 
 
-class Wanted(t.NamedTuple):
+class Binding(t.NamedTuple):
     """The function at *address* with *driver*, or with none where that is `None`."""
 
     address: str
     driver: str | None
 
 
-class Change(t.NamedTuple):
+class DriverChange(t.NamedTuple):
     """A function whose driver or override differs from what is wanted."""
 
     address: str
@@ -50,7 +50,7 @@ class Change(t.NamedTuple):
     override: str | None
 
 
-def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Wanted]:
+def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Binding]:
     """What *items* ask for, each with `driver` and either `address` or `pf` and `vf`.
 
     Raises `SriovError` with all VFs that are not there.
@@ -75,26 +75,26 @@ def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Wanted
         except SriovError as error:
             problems.append(str(error))
         else:
-            wanted.append(Wanted(address.lower(), item.get("driver") or None))
+            wanted.append(Binding(address.lower(), item.get("driver") or None))
     if problems:
         raise SriovError("; ".join(problems))
     return wanted
 
 
-def change(device: _pci.Device, driver: str | None) -> Change | None:
+def change(device: _pci.Device, driver: str | None) -> DriverChange | None:
     """What gives *device* the *driver*, `None` where it has it."""
     if device.driver == driver and (driver or not device.driver_override):
         return None
-    return Change(device.address, device.driver, driver, device.driver_override)
+    return DriverChange(device.address, device.driver, driver, device.driver_override)
 
 
-def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Wanted]) -> list[Change]:
+def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Binding]) -> list[DriverChange]:
     """What differs between *devices* and *wanted*, which name the same functions in one order."""
     changes = (change(device, item.driver) for device, item in zip(devices, wanted))
     return [item for item in changes if item is not None]
 
 
-def check(host: Host, wanted: t.Sequence[Wanted]) -> None:
+def check(host: Host, wanted: t.Sequence[Binding]) -> None:
     """Raise `SriovError` with all that stands against *wanted*.
 
     That is a function or driver that is not there, one function listed twice, and, for VFIO, an
@@ -146,7 +146,7 @@ def _group_problems(host: Host, addresses: t.Sequence[str]) -> t.Iterator[str]:
             )
 
 
-def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
+def refuse_used(host: Host, changes: t.Iterable[DriverChange]) -> None:
     """Raise `SriovError` where one of *changes* is of a function that somebody has.
 
     A VF that a materialization holds is refused also while it has no driver, and a PF with its VFs,
@@ -168,13 +168,13 @@ def refuse_used(host: Host, changes: t.Iterable[Change]) -> None:
         raise SriovError(f"in use: {'; '.join(problems)}. End that use first, or set force")
 
 
-def apply(host: Host, changes: t.Iterable[Change]) -> None:
+def apply(host: Host, changes: t.Iterable[DriverChange]) -> None:
     """Make *changes* and read each back; raises `SriovError` at the first that fails."""
     for item in changes:
         _make(host, item, _BIND_SECONDS)
 
 
-def attempt(host: Host, changes: t.Iterable[Change]) -> dict[str, str]:
+def attempt(host: Host, changes: t.Iterable[DriverChange]) -> dict[str, str]:
     """Make *changes* and read each back; returns why some failed, by address."""
     failed = {}
     seconds = _BIND_SECONDS
@@ -183,12 +183,12 @@ def attempt(host: Host, changes: t.Iterable[Change]) -> dict[str, str]:
             _make(host, item, seconds)
         except (SriovError, OSError) as error:
             failed[item.address] = str(error)
-            if isinstance(error.__cause__, TimeoutError):
+            if isinstance(error.__cause__, BlockedError):
                 seconds = min(_BIND_SECONDS, _NEXT_SECONDS)
     return failed
 
 
-def _make(host: Host, item: Change, seconds: float) -> None:
+def _make(host: Host, item: DriverChange, seconds: float) -> None:
     base = f"{_pci.DEVICES}/{item.address}"
     group = host.link(f"{base}/iommu_group")
     users = _usage.openers(host, _pci.Device(item.address, item.before, None, group, None))
@@ -199,9 +199,9 @@ def _make(host: Host, item: Change, seconds: float) -> None:
             host.write(f"{base}/driver/unbind", item.address, seconds=seconds)
         if item.after not in (None, item.before):
             host.write(_PROBE, item.address, seconds=seconds)
+    except BlockedError as error:
+        raise SriovError(_waiting(item, seconds, users())) from error
     except OSError as error:
-        if error.errno == errno.ETIMEDOUT:
-            raise SriovError(_waiting(item, seconds, users())) from error
         raise SriovError(
             f"{item.address}: driver {item.after or 'none'} could not be set: "
             f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
@@ -209,7 +209,7 @@ def _make(host: Host, item: Change, seconds: float) -> None:
     _verify(host, item)
 
 
-def _waiting(item: Change, seconds: float, users: t.Sequence[str]) -> str:
+def _waiting(item: DriverChange, seconds: float, users: t.Sequence[str]) -> str:
     """Why the kernel did not take *item*, which *users* may keep it from."""
     cause = (
         f"{'; '.join(users)}: end that use"
@@ -222,7 +222,7 @@ def _waiting(item: Change, seconds: float, users: t.Sequence[str]) -> str:
     )
 
 
-def _verify(host: Host, item: Change) -> None:
+def _verify(host: Host, item: DriverChange) -> None:
     path = f"{_pci.DEVICES}/{item.address}/driver"
     if not host.wait_for(lambda: host.link(path) == item.after, seconds=_BIND_SECONDS):
         raise SriovError(

@@ -25,21 +25,19 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import VfState
 
     # The change of the VF at an address.
-    _Attributes = tuple[str, _attributes.Change]
+    _Attributes = tuple[str, _attributes.AttributeChange]
 
 # What no driver may change behind the back of a run, asked for or not; trust is off, if not asked.
 _ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 
 
 class Target(t.NamedTuple):
-    """VF number *vf* of the PF with interface *ifindex*: its attributes and driver to be.
+    """A VF, where it is on PCI, and its attributes and driver to be.
 
     The VF may go without those attributes of *optional* that are refused.
     """
 
-    pf: str
-    ifindex: int
-    vf: int
+    vf: _attributes.Vf
     address: str
     values: t.Mapping[str, t.Any]
     driver: str | None
@@ -54,10 +52,10 @@ class Step(t.NamedTuple):
     """
 
     target: Target
-    unbind: _driver.Change | None
-    attributes: _attributes.Change | None
-    optional: tuple[_attributes.Change, ...]
-    bind: _driver.Change | None
+    unbind: _driver.DriverChange | None
+    attributes: _attributes.AttributeChange | None
+    optional: tuple[_attributes.AttributeChange, ...]
+    bind: _driver.DriverChange | None
     expected: dict[str, t.Any] | None
 
 
@@ -80,12 +78,9 @@ def plan(
 
     def changes(
         wanted: t.Iterable[tuple[Target, t.Mapping[str, t.Any]]],
-    ) -> dict[tuple[int, int], _attributes.Change]:
-        asked = [_attributes.Wanted(item.pf, item.vf, values) for item, values in wanted if values]
-        ifindexes = {item.pf: item.ifindex for item in targets}
-        return {
-            (item.ifindex, item.vf): item for item in _attributes.plan(asked, ifindexes, states)
-        }
+    ) -> dict[_attributes.Vf, _attributes.AttributeChange]:
+        asked = [(item.vf, values) for item, values in wanted if values]
+        return {change.vf: change for change in _attributes.plan(asked, states)}
 
     attributes = changes((item, item.values) for item in targets)
     # What the driver takes as one is refused as one, and nothing else with it.
@@ -98,10 +93,11 @@ def plan(
     ]
     steps = []
     for item in targets:
-        key = (item.ifindex, item.vf)
-        dispensable = tuple(group[key] for group in optional if key in group)
-        state = states.get(item.ifindex, {}).get(item.vf)
-        steps.append(_step(item, devices[item.address], state, attributes.get(key), dispensable))
+        dispensable = tuple(group[item.vf] for group in optional if item.vf in group)
+        state = states.get(item.vf.ifindex, {}).get(item.vf.number)
+        steps.append(
+            _step(item, devices[item.address], state, attributes.get(item.vf), dispensable)
+        )
     return [step for step in steps if step.unbind or step.attributes or step.optional or step.bind]
 
 
@@ -109,8 +105,8 @@ def _step(
     target: Target,
     device: _pci.Device,
     state: VfState | None,
-    attributes: _attributes.Change | None,
-    optional: tuple[_attributes.Change, ...],
+    attributes: _attributes.AttributeChange | None,
+    optional: tuple[_attributes.AttributeChange, ...],
 ) -> Step:
     unbind = None
     if device.driver is not None and (attributes or optional or device.driver != target.driver):
@@ -161,7 +157,7 @@ def _last_look(
     """Why VFs may not get their drivers, by address, from one look at each PF."""
     steps = [step for step in steps if step.target.driver]
     failed = {}
-    for ifindex in {step.target.ifindex for step in steps}:
+    for ifindex in {step.target.vf.ifindex for step in steps}:
         states: t.Mapping[int, VfState] | None = None
         problem = None
         try:
@@ -170,11 +166,11 @@ def _last_look(
             pass
         except (SriovError, OSError) as error:
             problem = f"its attributes cannot be read: {error}"
-        for step in (step for step in steps if step.target.ifindex == ifindex):
+        for step in (step for step in steps if step.target.vf.ifindex == ifindex):
             text = problem or _wrong(step, states, refused.get(step.target.address, ()))
             if text:
                 failed[step.target.address] = (
-                    f"VF {step.target.vf} of PF {step.target.pf}: before it was to get its driver, "
+                    f"{step.target.vf}: before it was to get its driver, "
                     f"{text}; it stays without driver. See which program or driver changes it, and "
                     "run this again"
                 )
@@ -189,7 +185,7 @@ def _wrong(
         return None if states is None else "its PF keeps attributes for VFs, which it did not"
     if states is None:
         return "its PF keeps no attributes for VFs any more"
-    if step.target.vf not in states:
+    if step.target.vf.number not in states:
         return "its PF does not tell of it any more"
     expected = {
         name: value
@@ -198,7 +194,7 @@ def _wrong(
     }
     if "trust" in refused:
         expected["trust"] = False
-    known = states[step.target.vf]._asdict()
+    known = states[step.target.vf.number]._asdict()
     told = [
         f"{name} {known[name]} where {value} must be"
         for name, value in expected.items()

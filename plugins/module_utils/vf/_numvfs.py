@@ -16,6 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 
 if t.TYPE_CHECKING:
@@ -54,22 +55,21 @@ _REMEDIES = {
     errno.ENOSYS: "its driver does not create VFs through sysfs: set them in the driver's module "
     "parameters",
     errno.EOPNOTSUPP: "its driver refuses VFs in the present mode: see the kernel's log",
-    errno.ETIMEDOUT: f"the driver did not answer within {_WRITE_SECONDS} s, and the write still "
-    "blocks in the kernel: see the kernel's log, and restart the host",
+    errno.ETIMEDOUT: "the device or its firmware did not answer the driver: see the kernel's log",
     errno.EIO: "the device or its firmware failed: see the kernel's log",
     errno.EACCES: "root is needed",
     errno.EPERM: "root is needed, and CAP_NET_ADMIN inside a container",
 }
 
 
-class Wanted(t.NamedTuple):
+class VfCount(t.NamedTuple):
     """*numvfs* VFs of the PF that *pf* names (PCI address, permanent MAC or interface)."""
 
     pf: str
     numvfs: int
 
 
-class Change(t.NamedTuple):
+class VfCountChange(t.NamedTuple):
     """What has to be done to one PF; it is nothing where *steps* is empty."""
 
     pf: _pci.PF
@@ -77,7 +77,7 @@ class Change(t.NamedTuple):
     steps: tuple[str, ...]
 
 
-def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
+def plan(pf: _pci.PF, up: bool, wanted: VfCount) -> VfCountChange:
     """The steps from the state of *pf* to *wanted*; raises `SriovError` where there are none.
 
     *up* tells whether the link of the PF is set up, or there is none: some drivers (bnxt_en) want
@@ -85,7 +85,7 @@ def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
     """
     name = f"PF {wanted.pf} ({pf.address})"
     if wanted.numvfs == 0 and not pf.numvfs:
-        return Change(pf, 0, ())
+        return VfCountChange(pf, 0, ())
     if pf.driver is None:
         raise SriovError(f"{name} has no driver: load the driver of the card, then run again")
     if pf.totalvfs is None or pf.numvfs is None:
@@ -110,16 +110,16 @@ def plan(pf: _pci.PF, up: bool, wanted: Wanted) -> Change:
             steps.append("sriov_numvfs 0")
         if wanted.numvfs:
             steps.append(f"sriov_numvfs {wanted.numvfs}")
-    return Change(pf, wanted.numvfs, tuple(steps))
+    return VfCountChange(pf, wanted.numvfs, tuple(steps))
 
 
-class Plan(t.NamedTuple):
+class VfCountPlan(t.NamedTuple):
     """The changes of PFs, and the udev rules before and after; `None` for rules that stay.
 
     *gone* names PFs that are not on this host and are to have no VFs: only their rules are left.
     """
 
-    changes: list[Change]
+    changes: list[VfCountChange]
     gone: list[str]
     rules_before: str
     rules: str | None
@@ -135,11 +135,11 @@ class Plan(t.NamedTuple):
 
 def plan_host(
     host: Host,
-    wanted: t.Sequence[Wanted],
+    wanted: t.Sequence[VfCount],
     *,
     at_boot: bool = True,
     read: t.Callable[[Host, str], _pci.PF] = _pci.find_pf,
-) -> Plan:
+) -> VfCountPlan:
     """Plan the PFs of *wanted*, and with *at_boot* that every boot makes their VFs.
 
     *read* tells how a PF is, which is not as it is now where that is to change before.
@@ -147,7 +147,9 @@ def plan_host(
     before = (host.read_bytes(UDEV_RULES) or b"").decode("utf-8", "surrogateescape")
     gone = [item.pf for item in wanted if not item.numvfs and _is_gone(host, item.pf, before)]
     changes = plan_all(host, [item for item in wanted if item.pf not in gone], read)
-    plan = Plan(changes, gone, before, udev_rules(before, changes, gone) if at_boot else None)
+    plan = VfCountPlan(
+        changes, gone, before, udev_rules(before, changes, gone) if at_boot else None
+    )
     if UDEV_RULES in plan.steps:
         host.require_replaceable(UDEV_RULES)
     return plan
@@ -173,9 +175,9 @@ def _is_gone(host: Host, selector: str, rules: str) -> bool:
 
 def plan_all(
     host: Host,
-    wanted: t.Sequence[Wanted],
+    wanted: t.Sequence[VfCount],
     read: t.Callable[[Host, str], _pci.PF] = _pci.find_pf,
-) -> list[Change]:
+) -> list[VfCountChange]:
     """Read the PFs of *wanted* and plan each; raises `SriovError` with all that is wrong."""
     up = {link.name for link in host.netlink.links() if link.up}
     problems = []
@@ -197,7 +199,7 @@ def plan_all(
     return changes
 
 
-def in_use(host: Host, plan: Plan) -> list[str]:
+def in_use(host: Host, plan: VfCountPlan) -> list[str]:
     """Who uses or holds VFs that *plan* destroys or that no boot is going to make again."""
     destroyed = {
         address: f"VF {vf} ({address}) of PF {change.pf.address}"
@@ -213,7 +215,7 @@ def in_use(host: Host, plan: Plan) -> list[str]:
     return problems + _missed(host, plan)
 
 
-def _missed(host: Host, plan: Plan) -> list[str]:
+def _missed(host: Host, plan: VfCountPlan) -> list[str]:
     """The VFs of the ledger that are not there, and that with *plan* no boot makes any more."""
     rules = counts_at_boot(host) if plan.rules is not None else {}
     # What each PF is told by here, and the first of its VFs that `_usage` knows nothing of.
@@ -236,7 +238,7 @@ def _missed(host: Host, plan: Plan) -> list[str]:
     ]
 
 
-def _known(change: Change) -> int:
+def _known(change: VfCountChange) -> int:
     """How many VFs of the PF `_usage` finds in the ledger, which it looks into by MAC."""
     return len(change.pf.vfs) if change.pf.mac else 0
 
@@ -251,7 +253,7 @@ def refuse(problems: t.Sequence[str]) -> None:
         )
 
 
-def apply_all(host: Host, plan: Plan, used: t.Sequence[str] = ()) -> None:
+def apply_all(host: Host, plan: VfCountPlan, used: t.Sequence[str] = ()) -> None:
     """Carry out *plan*, the rules last; *used* is what `in_use` said of it."""
     for change in plan.changes:
         apply(host, change, used)
@@ -263,7 +265,7 @@ def apply_all(host: Host, plan: Plan, used: t.Sequence[str] = ()) -> None:
         host.remove(UDEV_RULES)
 
 
-def apply(host: Host, change: Change, used: t.Sequence[str] = ()) -> None:
+def apply(host: Host, change: VfCountChange, used: t.Sequence[str] = ()) -> None:
     """Carry out the steps of *change* and wait until its VFs are there.
 
     Raises `SriovError` with the remedy where a step fails; *used* tells what it may wait for.
@@ -282,14 +284,24 @@ def apply(host: Host, change: Change, used: t.Sequence[str] = ()) -> None:
         except OSError as error:
             number = error.errno or errno.EIO
             remedy = _REMEDIES.get(number, "see the kernel's log")
-            if number == errno.ETIMEDOUT and value == "0" and used:
-                remedy = (
-                    "the kernel waits until all have let go of the VFs: end these first: "
-                    f"{'; '.join(used)}"
-                )
+            if isinstance(error, BlockedError):
+                remedy = _blocked(used if value == "0" else ())
             raise SriovError(
                 f"PF {change.pf.address}: {step} failed: {os.strerror(number)}: {remedy}"
             ) from error
+
+
+def _blocked(users: t.Sequence[str]) -> str:
+    """What helps where the kernel has not ended a write, which *users* of VFs may keep it from."""
+    if users:
+        return (
+            "the kernel waits until all have let go of the VFs: end these first: "
+            f"{'; '.join(users)}"
+        )
+    return (
+        f"the driver did not answer within {_WRITE_SECONDS} s, and the write still blocks in the "
+        "kernel: see the kernel's log, and restart the host"
+    )
 
 
 def _set_up(host: Host, pf: _pci.PF) -> None:
@@ -353,7 +365,7 @@ def _parse(line: str) -> Rule | None:
     return Rule(found[1], found[2], int(found[3] or found[4])) if found else None
 
 
-def udev_rules(before: str, changes: t.Iterable[Change], gone: t.Iterable[str] = ()) -> str:
+def udev_rules(before: str, changes: t.Iterable[VfCountChange], gone: t.Iterable[str] = ()) -> str:
     """The udev rules *before*, with those of *changes* and without those of the PFs *gone*.
 
     All other lines stay; empty where nothing would be left. Raises `SriovError` for a PF with no

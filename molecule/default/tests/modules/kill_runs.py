@@ -151,13 +151,13 @@ class Scene:
     def strip(self) -> None:
         """Leave the VFs as a boot does."""
         devices = [_pci.read_device(self.host, address) for address in self.addresses.values()]
-        unbound = [_driver.Wanted(device.address, None) for device in devices]
+        unbound = [_driver.Binding(device.address, None) for device in devices]
         _driver.apply(self.host, _driver.plan(devices, unbound))
         blank = {"mac": "00:00:00:00:00:00", "vlan": 0}
-        wanted = [_attributes.Wanted(mac, index, blank) for mac, index in self.vfs]
         indexes = _attributes.resolve(self.host, {mac for mac, _index in self.vfs})
+        wanted = [(_attributes.Vf(mac, indexes[mac], index), blank) for mac, index in self.vfs]
         states = _attributes.read(self.host, indexes.values())
-        _attributes.apply(self.host, _attributes.plan(wanted, indexes, states))
+        _attributes.apply(self.host, _attributes.plan(wanted, states))
 
     def check_killed(self, earlier: dict[Vf, tuple[t.Any, str | None]], point: str) -> None:
         """No VF is with a guest driver and not isolated, none changed and not remembered."""

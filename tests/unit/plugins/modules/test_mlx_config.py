@@ -115,7 +115,7 @@ def more_vfs(host: Hypervisor) -> None:
 
 def more_vfs_at_boot(host: Hypervisor) -> None:
     pf = _pci.PF(PF1, "p1", f"04:70:00:00:00:{PF1[-1]:0>2}", "mlx5_core", 0, 64, False, ())
-    host.put(_numvfs.UDEV_RULES, _numvfs.udev_rules("", [_numvfs.Change(pf, 9, ())]))
+    host.put(_numvfs.UDEV_RULES, _numvfs.udev_rules("", [_numvfs.VfCountChange(pf, 9, ())]))
 
 
 def a_claim(host: Hypervisor) -> None:

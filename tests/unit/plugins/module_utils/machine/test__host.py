@@ -18,7 +18,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _host, _netlink
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed, Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import (
+    BlockedError,
+    Completed,
+    Host,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 
 
@@ -100,7 +104,7 @@ def test_a_write_that_blocks_is_given_up_and_the_next_one_is_not(
     path = fifo(tmp_path)
     (tmp_path / "other").write_text("")
 
-    with pytest.raises(TimeoutError) as caught:
+    with pytest.raises(BlockedError) as caught:
         host.write(path, "7", seconds=0.1)
     host.write("/other", "8", seconds=30)
 

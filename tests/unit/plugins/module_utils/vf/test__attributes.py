@@ -13,7 +13,10 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors impo
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Refusal, VfState
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes
-from ansible_collections.mergetb.sriov.plugins.module_utils.vf._attributes import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf._attributes import (
+    AttributeChange,
+    Vf,
+)
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     NEW_VF,
     Machine,
@@ -35,11 +38,18 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def set_vfs(machine: Machine, *wanted: Wanted) -> list[_attributes.Change]:
+class Asked(t.NamedTuple):
+    pf: str
+    vf: int
+    values: dict[str, t.Any]
+
+
+def set_vfs(machine: Machine, *asked: Asked) -> list[AttributeChange]:
     """What the module does."""
-    _attributes.check(wanted)
-    ifindexes = _attributes.resolve(machine, {item.pf for item in wanted})
-    changes = _attributes.plan(wanted, ifindexes, _attributes.read(machine, ifindexes.values()))
+    _attributes.check((f"VF {item.vf} of PF {item.pf}", item.values) for item in asked)
+    ifindexes = _attributes.resolve(machine, {item.pf for item in asked})
+    wanted = [(Vf(item.pf, ifindexes[item.pf], item.vf), item.values) for item in asked]
+    changes = _attributes.plan(wanted, _attributes.read(machine, ifindexes.values()))
     _attributes.apply(machine, changes)
     return changes
 
@@ -63,7 +73,7 @@ def test_an_interface_need_not_be_on_pci(machine: Machine) -> None:
     link = machine.add_interface("eni1", mac=GUEST)
     machine.netlink.vfs[link.ifindex] = {0: NEW_VF}
 
-    set_vfs(machine, Wanted("eni1", 0, {"vlan": 7}))
+    set_vfs(machine, Asked("eni1", 0, {"vlan": 7}))
 
     assert machine.vf("eni1", 0).vlan == 7
 
@@ -104,12 +114,14 @@ def test_a_pf_without_driver(machine: Machine) -> None:
 )
 def test_values_that_cannot_be(values: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(SriovError, match=f"VF 0 of PF x: {problem}"):
-        _attributes.check([Wanted("x", 0, values)])
+        _attributes.check([("VF 0 of PF x", values)])
 
 
 def test_all_values_that_cannot_be_are_told() -> None:
     with pytest.raises(SriovError) as caught:
-        _attributes.check([Wanted("x", 0, {"vlan": 4095, "qos": 8}), Wanted("y", 1, {"mac": "?"})])
+        _attributes.check(
+            [("VF 0 of PF x", {"vlan": 4095, "qos": 8}), ("VF 1 of PF y", {"mac": "?"})]
+        )
 
     assert str(caught.value).count("; ") == 2
     assert "; VF 1 of PF y: mac '?'" in str(caught.value)
@@ -127,24 +139,22 @@ def test_all_values_that_cannot_be_are_told() -> None:
     ],
 )
 def test_values_that_can_be(values: dict[str, t.Any]) -> None:
-    _attributes.check([Wanted("x", 0, values)])
+    _attributes.check([("VF 0 of PF x", values)])
 
 
 def test_what_is_so_already_is_not_sent(machine: Machine) -> None:
     kept = {name: value for name, value in NEW_VF._asdict().items() if value is not None}
 
-    assert (
-        set_vfs(machine, Wanted(PF, 0, kept), Wanted(PF, 1, {"vlan": 0}), Wanted(PF, 2, {})) == []
-    )
+    assert set_vfs(machine, Asked(PF, 0, kept), Asked(PF, 1, {"vlan": 0}), Asked(PF, 2, {})) == []
     assert machine.writes == []
 
 
 def test_only_what_differs_is_sent(machine: Machine) -> None:
     set_vfs(
         machine,
-        Wanted("ens1f0", 0, {"mac": GUEST, "trust": False, "spoofchk": True}),
-        Wanted("ens1f0", 1, {"spoofchk": True}),
-        Wanted("ens1f0", 2, {"spoofchk": False}),
+        Asked("ens1f0", 0, {"mac": GUEST, "trust": False, "spoofchk": True}),
+        Asked("ens1f0", 1, {"spoofchk": True}),
+        Asked("ens1f0", 2, {"spoofchk": False}),
     )
 
     assert sent(machine) == [{"mac": GUEST}, {"spoofchk": False}]
@@ -162,13 +172,13 @@ def test_only_what_differs_is_sent(machine: Machine) -> None:
 def test_what_belongs_together_is_sent_together(
     machine: Machine, values: dict[str, t.Any], request_: dict[str, t.Any]
 ) -> None:
-    set_vfs(machine, Wanted(PF, 0, values))
+    set_vfs(machine, Asked(PF, 0, values))
 
     assert sent(machine) == [request_]
 
 
 def test_all_vfs_are_set_in_one_call_and_read_once(machine: Machine) -> None:
-    changes = set_vfs(machine, *(Wanted(PF, vf, {"vlan": 100 + vf}) for vf in range(3)))
+    changes = set_vfs(machine, *(Asked(PF, vf, {"vlan": 100 + vf}) for vf in range(3)))
 
     assert [machine.vf("ens1f0", vf).vlan for vf in range(3)] == [100, 101, 102]
     assert [event.action for event in machine.log] == [
@@ -186,7 +196,7 @@ def test_all_vfs_are_set_in_one_call_and_read_once(machine: Machine) -> None:
 
 
 def test_a_vf_that_is_not_there(machine: Machine) -> None:
-    wanted = [Wanted(PF, 0, {"vlan": 5}), Wanted(PF, 3, {"vlan": 5}), Wanted(PF, -1, {})]
+    wanted = [Asked(PF, 0, {"vlan": 5}), Asked(PF, 3, {"vlan": 5}), Asked(PF, -1, {})]
 
     with pytest.raises(SriovError) as caught:
         set_vfs(machine, *wanted)
@@ -199,7 +209,7 @@ def test_a_vf_that_is_not_there(machine: Machine) -> None:
 
 def test_one_vf_twice_by_whatever_name(machine: Machine) -> None:
     with pytest.raises(SriovError, match="VF 0 of PF ens1f0 is listed twice"):
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 5}), Wanted("ens1f0", 0, {"vlan": 6}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 5}), Asked("ens1f0", 0, {"vlan": 6}))
     assert machine.writes == []
 
 
@@ -207,7 +217,7 @@ def test_what_the_driver_does_not_keep_cannot_be_asked_for(machine: Machine) -> 
     machine.alter_vf("ens1f0", 0, trust=None)
 
     with pytest.raises(SriovError) as caught:
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 5, "trust": False, "query_rss": True}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 5, "trust": False, "query_rss": True}))
 
     assert str(caught.value) == (
         f"VF 0 of PF {PF}: the driver does not keep trust, leave it out; "
@@ -222,7 +232,7 @@ def test_802_1ad_that_is_refused_never_becomes_802_1q(machine: Machine) -> None:
 
     machine.netlink.refuse = refuse
     with pytest.raises(SriovError) as caught:
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 100, "vlan_proto": "802.1ad"}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 100, "vlan_proto": "802.1ad"}))
 
     assert "VF 0 of PF 0000:01:00.0: vlan 100, qos 0, vlan_proto 802.1ad was refused" in str(
         caught.value
@@ -236,21 +246,21 @@ def test_802_1ad_that_is_lied_about_is_no_802_1q(machine: Machine) -> None:
     machine.netlink.keep = lambda vf, name, value: "802.1Q" if name == "vlan_proto" else value
 
     with pytest.raises(SriovError, match="but reports vlan_proto 802.1Q"):
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 100, "vlan_proto": "802.1ad"}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 100, "vlan_proto": "802.1ad"}))
     assert machine.vf("ens1f0", 0) == NEW_VF
 
 
 @pytest.mark.parametrize("values", [{"vlan": 0}, {}])
 def test_802_1ad_without_vlan_is_no_isolation(machine: Machine, values: dict[str, t.Any]) -> None:
     with pytest.raises(SriovError, match="vlan_proto 802.1ad needs a vlan"):
-        set_vfs(machine, Wanted(PF, 0, {"vlan_proto": "802.1ad", **values}))
+        set_vfs(machine, Asked(PF, 0, {"vlan_proto": "802.1ad", **values}))
     assert machine.writes == []
 
 
 def test_no_vlan_after_802_1ad(machine: Machine) -> None:
     machine.alter_vf("ens1f0", 0, vlan=100, vlan_proto="802.1ad")
 
-    set_vfs(machine, Wanted(PF, 0, {"vlan": 0}))
+    set_vfs(machine, Asked(PF, 0, {"vlan": 0}))
 
     assert machine.vf("ens1f0", 0) == NEW_VF
 
@@ -258,7 +268,7 @@ def test_no_vlan_after_802_1ad(machine: Machine) -> None:
 def test_another_vlan_keeps_its_protocol(machine: Machine) -> None:
     machine.alter_vf("ens1f0", 0, vlan=100, vlan_proto="802.1ad")
 
-    set_vfs(machine, Wanted(PF, 0, {"vlan": 200}))
+    set_vfs(machine, Asked(PF, 0, {"vlan": 200}))
 
     assert machine.vf("ens1f0", 0) == NEW_VF._replace(vlan=200, vlan_proto="802.1ad")
 
@@ -268,7 +278,7 @@ def test_a_busy_vf_is_asked_again_alone(machine: Machine, number: int) -> None:
     refusals = iter([number] * 3)
     machine.netlink.refuse = lambda vf, name, value: next(refusals, 0) if vf == 1 else 0
 
-    set_vfs(machine, *(Wanted(PF, vf, {"vlan": 100}) for vf in range(3)))
+    set_vfs(machine, *(Asked(PF, vf, {"vlan": 100}) for vf in range(3)))
 
     assert [machine.vf("ens1f0", vf).vlan for vf in range(3)] == [100] * 3
     subjects = [event.subject[-1] for event in machine.log if event.action == "set_vf"]
@@ -280,14 +290,14 @@ def test_a_vf_that_stays_busy(machine: Machine, monkeypatch: pytest.MonkeyPatch)
     machine.netlink.refuse = lambda vf, name, value: errno.EBUSY if name == "mac" else 0
 
     with pytest.raises(SriovError, match="mac 02:.* was refused: Device or resource busy.*again"):
-        set_vfs(machine, Wanted(PF, 0, {"mac": GUEST, "vlan": 100}))
+        set_vfs(machine, Asked(PF, 0, {"mac": GUEST, "vlan": 100}))
 
 
 def test_another_refusal_is_not_repeated(machine: Machine) -> None:
     machine.netlink.refuse = lambda vf, name, value: errno.EINVAL if value == GUEST else 0
 
     with pytest.raises(SriovError, match="the driver takes no such value"):
-        set_vfs(machine, Wanted(PF, 0, {"mac": GUEST}))
+        set_vfs(machine, Asked(PF, 0, {"mac": GUEST}))
     assert len(sent(machine)) == 1
 
 
@@ -314,9 +324,9 @@ def test_a_failure_puts_everything_back(machine: Machine, number: int, remedy: s
     with pytest.raises(SriovError) as caught:
         set_vfs(
             machine,
-            Wanted(PF, 0, values),
-            Wanted(PF, 1, {**values, "link_state": "enable", "trust": True}),
-            Wanted(PF, 2, {"trust": True}),
+            Asked(PF, 0, values),
+            Asked(PF, 1, {**values, "link_state": "enable", "trust": True}),
+            Asked(PF, 2, {"trust": True}),
         )
 
     assert f"VF 1 of PF {PF}: link_state enable was refused: " in str(caught.value)
@@ -330,7 +340,7 @@ def test_each_failing_vf_is_told(machine: Machine) -> None:
     machine.netlink.refuse = lambda vf, name, value: errno.EINVAL * (vf != 1 and value == 9)
 
     with pytest.raises(SriovError) as caught:
-        set_vfs(machine, *(Wanted(PF, vf, {"vlan": 9}) for vf in range(3)))
+        set_vfs(machine, *(Asked(PF, vf, {"vlan": 9}) for vf in range(3)))
 
     assert "VF 0 of" in str(caught.value)
     assert "VF 1 of" not in str(caught.value)
@@ -342,7 +352,7 @@ def test_a_driver_that_lies(machine: Machine) -> None:
     machine.alter_vf("ens1f0", 0, spoofchk=False)
 
     with pytest.raises(SriovError) as caught:
-        set_vfs(machine, Wanted(PF, 0, {"spoofchk": True, "vlan": 100}))
+        set_vfs(machine, Asked(PF, 0, {"spoofchk": True, "vlan": 100}))
 
     assert str(caught.value) == (
         f"VF 0 of PF {PF}: the driver accepted vlan 100, qos 0, vlan_proto 802.1Q, spoofchk True "
@@ -357,7 +367,7 @@ def test_what_cannot_be_put_back_is_told(machine: Machine) -> None:
     )
 
     with pytest.raises(SriovError) as caught:
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 100, "trust": True}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 100, "trust": True}))
 
     assert "trust True was refused" in str(caught.value)
     assert str(caught.value).endswith(
@@ -376,7 +386,7 @@ def test_a_refusal_although_all_is_as_asked(machine: Machine) -> None:
     machine.netlink._set_vf = then_refuse
 
     with pytest.raises(SriovError, match=r"the last attribute was refused: .* \(firmware\)"):
-        set_vfs(machine, Wanted(PF, 0, {"vlan": 100}))
+        set_vfs(machine, Asked(PF, 0, {"vlan": 100}))
 
 
 def test_nothing_to_change_is_not_even_read(machine: Machine) -> None:
@@ -420,19 +430,19 @@ def test_a_second_run_has_nothing_to_do(before: list[VfState], data: st.DataObje
     host = Host("/nowhere", netlink=netlink)
     netlink.vfs[9] = dict(enumerate(before))
     wanted = [
-        Wanted("x", vf, wanted_values(data.draw(states), data.draw(st.sets(names))))
+        (Vf("x", 9, vf), wanted_values(data.draw(states), data.draw(st.sets(names))))
         for vf in range(len(before))
     ]
 
-    _attributes.check(wanted)
-    _attributes.apply(host, _attributes.plan(wanted, {"x": 9}, netlink.vfs))
+    _attributes.check((str(vf), values) for vf, values in wanted)
+    _attributes.apply(host, _attributes.plan(wanted, netlink.vfs))
 
-    assert _attributes.plan(wanted, {"x": 9}, netlink.vfs) == []
-    for item, old in zip(wanted, before, strict=True):
-        known = netlink.vfs[9][item.vf]._asdict()
-        assert {name: known[name] for name in item.values} == item.values
-        untouched = set(known) - set(item.values)
-        if "vlan" in item.values:
+    assert _attributes.plan(wanted, netlink.vfs) == []
+    for (vf, values), old in zip(wanted, before, strict=True):
+        known = netlink.vfs[9][vf.number]._asdict()
+        assert {name: known[name] for name in values} == values
+        untouched = set(known) - set(values)
+        if "vlan" in values:
             untouched.discard("vlan_proto")
         assert {name: known[name] for name in untouched} == {
             name: old._asdict()[name] for name in untouched

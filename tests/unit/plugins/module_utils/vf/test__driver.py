@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver
-from ansible_collections.mergetb.sriov.plugins.module_utils.vf._driver import Change, Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf._driver import Binding, DriverChange
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     DRIVERS,
@@ -38,11 +39,11 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def planned(machine: Machine, *wanted: Wanted) -> list[Change]:
+def planned(machine: Machine, *wanted: Binding) -> list[DriverChange]:
     return _driver.plan([_pci.read_device(machine, item.address) for item in wanted], wanted)
 
 
-def bind(machine: Machine, *wanted: Wanted) -> None:
+def bind(machine: Machine, *wanted: Binding) -> None:
     _driver.apply(machine, planned(machine, *wanted))
 
 
@@ -60,10 +61,10 @@ def test_functions_are_named_by_address_or_by_vf(machine: Machine) -> None:
             {"pf": PF, "vf": 0},
         ],
     ) == [
-        Wanted(VFS[0], "vfio-pci"),
-        Wanted(VFS[2], "vfio-pci"),
-        Wanted(VFS[1], None),
-        Wanted(VFS[0], None),
+        Binding(VFS[0], "vfio-pci"),
+        Binding(VFS[2], "vfio-pci"),
+        Binding(VFS[1], None),
+        Binding(VFS[0], None),
     ]
 
 
@@ -84,11 +85,11 @@ def test_all_vfs_that_are_not_there_are_told(machine: Machine) -> None:
 def test_what_is_so_already_is_left_alone(machine: Machine) -> None:
     machine.bind(VFS[0], "vfio-pci")
 
-    assert planned(machine, Wanted(VFS[0], "vfio-pci"), Wanted(VFS[1], None)) == []
+    assert planned(machine, Binding(VFS[0], "vfio-pci"), Binding(VFS[1], None)) == []
 
 
 def test_a_vf_without_driver_is_bound(machine: Machine) -> None:
-    bind(machine, Wanted(VFS[0], "vfio-pci"))
+    bind(machine, Binding(VFS[0], "vfio-pci"))
 
     assert machine.log == [
         Event("write", f"{DEVICES}/{VFS[0]}/driver_override", "vfio-pci\n"),
@@ -100,7 +101,7 @@ def test_a_vf_without_driver_is_bound(machine: Machine) -> None:
 def test_a_vf_changes_its_driver(machine: Machine) -> None:
     machine.bind(VFS[0], "igbvf")
 
-    bind(machine, Wanted(VFS[0], "vfio-pci"))
+    bind(machine, Binding(VFS[0], "vfio-pci"))
 
     assert machine.log == [
         Event("write", f"{DEVICES}/{VFS[0]}/driver_override", "vfio-pci\n"),
@@ -111,10 +112,10 @@ def test_a_vf_changes_its_driver(machine: Machine) -> None:
 
 
 def test_a_vf_loses_its_driver_and_what_named_it(machine: Machine) -> None:
-    bind(machine, Wanted(VFS[0], "vfio-pci"))
+    bind(machine, Binding(VFS[0], "vfio-pci"))
     machine.log.clear()
 
-    bind(machine, Wanted(VFS[0], None))
+    bind(machine, Binding(VFS[0], None))
 
     assert machine.log == [
         Event("write", f"{DEVICES}/{VFS[0]}/driver_override", "\n"),
@@ -128,7 +129,7 @@ def test_an_override_that_is_left_over_goes(machine: Machine) -> None:
     """The next probe of whoever it is would bind the VF."""
     machine.write(f"{DEVICES}/{VFS[0]}/driver_override", "vfio-pci")
 
-    bind(machine, Wanted(VFS[0], None))
+    bind(machine, Binding(VFS[0], None))
 
     assert override(machine, VFS[0]) is None
     assert machine.driver(VFS[0]) is None
@@ -138,13 +139,13 @@ def test_an_override_that_is_right_is_not_written_again(machine: Machine) -> Non
     machine.write(f"{DEVICES}/{VFS[0]}/driver_override", "vfio-pci")
     machine.log.clear()
 
-    bind(machine, Wanted(VFS[0], "vfio-pci"))
+    bind(machine, Binding(VFS[0], "vfio-pci"))
 
     assert machine.log == [Event("write", PROBE, VFS[0])]
 
 
 def test_no_other_function_is_touched(machine: Machine) -> None:
-    bind(machine, Wanted(VFS[1], "vfio-pci"))
+    bind(machine, Binding(VFS[1], "vfio-pci"))
 
     assert [machine.driver(address) for address in VFS] == [None, "vfio-pci", None]
     assert not {"new_id", "bind"} & {event.subject.split("/")[-1] for event in machine.log}
@@ -158,7 +159,7 @@ def test_a_probe_that_binds_nothing_is_an_error(
     machine.unprobed.add(VFS[0])
 
     with pytest.raises(SriovError, match=f"{VFS[0]}: its driver is none 0 s after vfio-pci was"):
-        bind(machine, Wanted(VFS[0], "vfio-pci"))
+        bind(machine, Binding(VFS[0], "vfio-pci"))
 
 
 def test_a_driver_that_does_not_let_go_is_an_error(
@@ -169,7 +170,7 @@ def test_a_driver_that_does_not_let_go_is_an_error(
     monkeypatch.setattr(machine, "_unbind", lambda path, value: None)
 
     with pytest.raises(SriovError, match="its driver is igbvf 0 s after none was asked for"):
-        bind(machine, Wanted(VFS[0], None))
+        bind(machine, Binding(VFS[0], None))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_a_write_that_fails_names_function_driver_and_file(
     machine.faults["write", path] = errno.EINVAL
 
     with pytest.raises(SriovError) as caught:
-        bind(machine, Wanted(VFS[0], "vfio-pci"), Wanted(VFS[1], "vfio-pci"))
+        bind(machine, Binding(VFS[0], "vfio-pci"), Binding(VFS[1], "vfio-pci"))
 
     assert str(caught.value).startswith(
         f"{VFS[0]}: driver vfio-pci could not be set: Invalid argument ("
@@ -214,7 +215,7 @@ def test_a_driver_that_waits_for_a_guest_is_not_waited_for_and_names_the_guest(
     block(machine, f"{DRIVERS}/vfio-pci/unbind")
 
     failed = _driver.attempt(
-        machine, planned(machine, Wanted(VFS[0], None), Wanted(VFS[1], "pci-stub"))
+        machine, planned(machine, Binding(VFS[0], None), Binding(VFS[1], "pci-stub"))
     )
 
     assert failed == {
@@ -229,7 +230,7 @@ def test_no_write_for_a_driver_waits_for_ever(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(_driver, "_BIND_SECONDS", 0.1)
-    changes = planned(machine, Wanted(VFS[0], "vfio-pci"))
+    changes = planned(machine, Binding(VFS[0], "vfio-pci"))
     block(machine, path)
 
     with pytest.raises(SriovError, match="not set within 0.1 s.*the kernel's log tells what it"):
@@ -243,9 +244,9 @@ def test_many_that_block_do_not_take_the_time_of_all(
 
     def write(path: str, value: str, *, seconds: float) -> None:
         limits.append(seconds)
-        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out", path)
+        raise BlockedError(errno.ETIMEDOUT, "Connection timed out", path)
 
-    changes = planned(machine, *(Wanted(address, "vfio-pci") for address in VFS))
+    changes = planned(machine, *(Binding(address, "vfio-pci") for address in VFS))
     monkeypatch.setattr(machine, "write", write)
 
     assert list(_driver.attempt(machine, changes)) == list(VFS)
@@ -253,7 +254,7 @@ def test_many_that_block_do_not_take_the_time_of_all(
 
 
 def test_a_function_that_vanishes_is_an_error(machine: Machine) -> None:
-    changes = planned(machine, Wanted(VFS[0], "vfio-pci"))
+    changes = planned(machine, Binding(VFS[0], "vfio-pci"))
     machine.write(f"{DEVICES}/{PF}/sriov_numvfs", "0")
 
     with pytest.raises(SriovError, match="No such file or directory"):
@@ -261,11 +262,13 @@ def test_a_function_that_vanishes_is_an_error(machine: Machine) -> None:
 
 
 def test_nothing_stands_against_a_vf_of_its_own_group(machine: Machine) -> None:
-    _driver.check(machine, [Wanted(VFS[0], "vfio-pci"), Wanted(VFS[1], "igbvf"), Wanted(PF, None)])
+    _driver.check(
+        machine, [Binding(VFS[0], "vfio-pci"), Binding(VFS[1], "igbvf"), Binding(PF, None)]
+    )
 
 
 def test_a_function_twice(machine: Machine) -> None:
-    wanted = [Wanted(VFS[0], None), Wanted(VFS[1], None), Wanted(VFS[0], "vfio-pci")]
+    wanted = [Binding(VFS[0], None), Binding(VFS[1], None), Binding(VFS[0], "vfio-pci")]
 
     with pytest.raises(SriovError, match=f"^{VFS[0]} is listed twice$"):
         _driver.check(machine, wanted)
@@ -276,7 +279,7 @@ def test_a_driver_that_is_not_loaded(machine: Machine, driver: str) -> None:
     machine.put(f"{DRIVERS}/igb/{PF}/vendor", "")
 
     with pytest.raises(SriovError, match="is not loaded: load its module") as caught:
-        _driver.check(machine, [Wanted(VFS[0], driver), Wanted(VFS[1], driver)])
+        _driver.check(machine, [Binding(VFS[0], driver), Binding(VFS[1], driver)])
     assert str(caught.value).count(f"the driver {driver!r} is not loaded") == 1
 
 
@@ -285,8 +288,8 @@ def test_no_iommu(machine: Machine) -> None:
     machine.add_function("0000:02:00.0")
 
     with pytest.raises(SriovError, match="0000:02:00.0 is in no IOMMU group: enable the IOMMU"):
-        _driver.check(machine, [Wanted("0000:02:00.0", "vfio-pci")])
-    _driver.check(machine, [Wanted("0000:02:00.0", "igbvf")])
+        _driver.check(machine, [Binding("0000:02:00.0", "vfio-pci")])
+    _driver.check(machine, [Binding("0000:02:00.0", "igbvf")])
 
 
 def shared_group(machine: Machine, *drivers: str | None) -> list[str]:
@@ -303,7 +306,7 @@ def test_a_group_that_is_not_viable_names_what_blocks_it(machine: Machine, wante
     machine.add_driver("mlx5_vfio_pci")
 
     with pytest.raises(SriovError) as caught:
-        _driver.check(machine, [Wanted(addresses[0], wanted)])
+        _driver.check(machine, [Binding(addresses[0], wanted)])
 
     assert str(caught.value).startswith(
         f"{addresses[0]} cannot be given to a guest: {addresses[1]} (igb), {addresses[3]} (nvme) "
@@ -318,20 +321,20 @@ def test_a_group_with_members_that_nobody_uses_is_viable(
 ) -> None:
     addresses = shared_group(machine, None, driver)
 
-    _driver.check(machine, [Wanted(addresses[0], "vfio-pci")])
+    _driver.check(machine, [Binding(addresses[0], "vfio-pci")])
 
 
 def test_members_that_go_along_do_not_block(machine: Machine) -> None:
     addresses = shared_group(machine, "igb", "igb")
 
-    _driver.check(machine, [Wanted(address, "vfio-pci") for address in addresses])
+    _driver.check(machine, [Binding(address, "vfio-pci") for address in addresses])
 
 
 def test_a_group_blocked_for_several_is_told_once(machine: Machine) -> None:
     addresses = shared_group(machine, None, None, "igb")
 
     with pytest.raises(SriovError) as caught:
-        _driver.check(machine, [Wanted(address, "vfio-pci") for address in addresses[:2]])
+        _driver.check(machine, [Binding(address, "vfio-pci") for address in addresses[:2]])
     assert str(caught.value).startswith(f"{addresses[0]}, {addresses[1]} cannot be given")
     assert str(caught.value).count("cannot be given") == 1
 
@@ -345,10 +348,10 @@ def test_all_that_stands_against_it_is_told(machine: Machine) -> None:
         _driver.check(
             machine,
             [
-                Wanted("0000:02:00.0", "vfio-pci"),
-                Wanted(addresses[0], "vfio-pci"),
-                Wanted(VFS[0], "nothing"),
-                Wanted(VFS[0], None),
+                Binding("0000:02:00.0", "vfio-pci"),
+                Binding(addresses[0], "vfio-pci"),
+                Binding(VFS[0], "nothing"),
+                Binding(VFS[0], None),
             ],
         )
     for text in ("listed twice", "not loaded", "no IOMMU group", "cannot be given"):
@@ -361,7 +364,7 @@ def test_a_function_in_use_is_not_taken_away(machine: Machine) -> None:
     machine.bind(VFS[1], "vfio-pci")
     group = machine.link(f"{DEVICES}/{VFS[1]}/iommu_group")
     machine.add_process(5, "qemu", f"/dev/vfio/{group}")
-    changes = planned(machine, Wanted(VFS[0], "vfio-pci"), Wanted(VFS[1], None))
+    changes = planned(machine, Binding(VFS[0], "vfio-pci"), Binding(VFS[1], None))
 
     with pytest.raises(SriovError) as caught:
         _driver.refuse_used(machine, changes)
@@ -374,8 +377,8 @@ def test_a_function_in_use_is_not_taken_away(machine: Machine) -> None:
 def test_a_function_that_keeps_its_driver_is_not_asked_about(machine: Machine) -> None:
     machine.write(f"{DEVICES}/{VFS[2]}/driver_override", "vfio-pci")
     changes = [
-        Change(VFS[0], "virtio_vdpa", "virtio_vdpa", None),
-        *planned(machine, Wanted(VFS[1], "vfio-pci"), Wanted(VFS[2], None)),
+        DriverChange(VFS[0], "virtio_vdpa", "virtio_vdpa", None),
+        *planned(machine, Binding(VFS[1], "vfio-pci"), Binding(VFS[2], None)),
     ]
 
     _driver.refuse_used(machine, changes)
@@ -402,7 +405,7 @@ def test_a_second_run_has_nothing_to_do(
             address = f"0000:03:00.{number}"
             machine.add_function(address, driver=driver)
             machine.write(f"{DEVICES}/{address}/driver_override", named or "")
-            wanted.append(Wanted(address, data.draw(drivers)))
+            wanted.append(Binding(address, data.draw(drivers)))
 
         bind(machine, *wanted)
 

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf._attributes import Vf
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf._isolation import Target
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
@@ -45,7 +46,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def target(machine: Machine, vf: int, driver: str | None = "vfio-pci", **values: t.Any) -> Target:
     index = machine.netlink.interfaces["ens1f0"].ifindex
-    return Target("ens1f0", index, vf, VFS[vf], values or VALUES, driver)
+    return Target(Vf("ens1f0", index, vf), VFS[vf], values or VALUES, driver)
 
 
 def planned(machine: Machine, *targets: Target) -> list[_isolation.Step]:
@@ -272,7 +273,7 @@ def test_one_look_at_each_pf_comes_right_before_the_drivers(machine: Machine) ->
     index = machine.netlink.interfaces["ens2f0"].ifindex
     for vf in range(3):
         machine.alter_vf("ens1f0", vf, **VALUES)
-    other = Target("ens2f0", index, 1, "0000:02:10.2", {"vlan": 0}, "vfio-pci")
+    other = Target(Vf("ens2f0", index, 1), "0000:02:10.2", {"vlan": 0}, "vfio-pci")
     targets = [*(target(machine, vf) for vf in range(3)), other]
     devices = {item.address: _pci.read_device(machine, item.address) for item in targets}
     steps = _isolation.plan(targets, devices, machine.netlink.vfs)
@@ -291,7 +292,7 @@ def test_a_pf_that_goes_away_keeps_no_vf_of_another_from_its_driver(
 ) -> None:
     machine.add_pf("0000:02:00.0", "ens2f0", "04:70:00:00:00:20", numvfs=2)
     index = machine.netlink.interfaces["ens2f0"].ifindex
-    other = Target("ens2f0", index, 0, "0000:02:10.0", VALUES, "vfio-pci")
+    other = Target(Vf("ens2f0", index, 0), "0000:02:10.0", VALUES, "vfio-pci")
     targets = [target(machine, 0), other]
     devices = {item.address: _pci.read_device(machine, item.address) for item in targets}
     steps = _isolation.plan(targets, devices, machine.netlink.vfs)
@@ -429,5 +430,5 @@ def test_a_second_run_has_nothing_to_do(
         assert not planned(machine, *targets)
         for item in targets:
             assert machine.driver(item.address) == item.driver
-            state = machine.vf("ens1f0", item.vf)._asdict()
+            state = machine.vf("ens1f0", item.vf.number)._asdict()
             assert {name: state[name] for name in item.values} == item.values

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
-from ansible_collections.mergetb.sriov.plugins.module_utils.vf._numvfs import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf._numvfs import VfCount
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Event, Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,12 +34,12 @@ def machine_with(directory: str | Path, **pf: object) -> Machine:
 
 
 def refuse_used(machine: Machine, count: int) -> None:
-    plan = _numvfs.plan_host(machine, [Wanted(PF, count)])
+    plan = _numvfs.plan_host(machine, [VfCount(PF, count)])
     _numvfs.refuse(_numvfs.in_use(machine, plan))
 
 
 def bring(machine: Machine, count: int) -> None:
-    [change] = _numvfs.plan_all(machine, [Wanted(PF, count)])
+    [change] = _numvfs.plan_all(machine, [VfCount(PF, count)])
     _numvfs.apply(machine, change)
 
 
@@ -47,7 +47,7 @@ def test_an_equal_count_writes_nothing(tmp_path: Path) -> None:
     """Some drivers answer EBUSY to the count that they have already."""
     machine = machine_with(tmp_path, numvfs=4)
 
-    [change] = _numvfs.plan_all(machine, [Wanted(MAC, 4)])
+    [change] = _numvfs.plan_all(machine, [VfCount(MAC, 4)])
     assert change.steps == ()
     _numvfs.apply(machine, change)
     assert machine.log == []
@@ -104,7 +104,7 @@ def test_a_pf_without_network_interface(tmp_path: Path) -> None:
     bring(machine, 2)
 
     assert machine.log == [Event("write", NUMVFS, "2")]
-    assert _numvfs.plan_all(machine, [Wanted(PF, 2)])[0].steps == ()
+    assert _numvfs.plan_all(machine, [VfCount(PF, 2)])[0].steps == ()
 
 
 @settings(deadline=None, max_examples=30)
@@ -122,7 +122,7 @@ def test_a_second_run_has_nothing_to_do(
 
         bring(machine, wanted)
 
-        assert _numvfs.plan_all(machine, [Wanted(PF, wanted)])[0].steps == ()
+        assert _numvfs.plan_all(machine, [VfCount(PF, wanted)])[0].steps == ()
         assert len(_pci.read_pf(machine, PF).vfs) == wanted
 
 
@@ -142,7 +142,7 @@ PLAIN = _pci.PF(PF, "ens1f0", MAC, "igb", 0, 7, False, ())
 )
 def test_what_cannot_be_planned(pf: _pci.PF, numvfs: int, text: str) -> None:
     with pytest.raises(SriovError, match=rf"PF ens1f0 \({PF}\) {text}"):
-        _numvfs.plan(pf, True, Wanted("ens1f0", numvfs))
+        _numvfs.plan(pf, True, VfCount("ens1f0", numvfs))
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(SriovError) as caught:
         _numvfs.plan_all(
             machine,
-            [Wanted("ens9", 1), Wanted("ens1f1", 8), Wanted(PF, 1), Wanted(MAC, 2)],
+            [VfCount("ens9", 1), VfCount("ens1f1", 8), VfCount(PF, 1), VfCount(MAC, 2)],
         )
 
     text = str(caught.value)
@@ -185,7 +185,7 @@ def test_used_vfs_may_stay(tmp_path: Path) -> None:
     machine = machine_with(tmp_path, numvfs=1, autoprobe=True, up=False)
     machine.alter_link("eth1", up=True)
 
-    changes = _numvfs.plan_all(machine, [Wanted(PF, 1)])
+    changes = _numvfs.plan_all(machine, [VfCount(PF, 1)])
 
     assert changes[0].steps == ("link up", "sriov_drivers_autoprobe 0")
     refuse_used(machine, 1)
@@ -211,7 +211,7 @@ def test_unused_vfs_may_go(tmp_path: Path) -> None:
         (errno.ENOSYS, "module parameters"),
         (errno.EOPNOTSUPP, "present mode"),
         (errno.EIO, "see the kernel's log"),
-        (errno.ETIMEDOUT, "restart the host"),
+        (errno.ETIMEDOUT, "the device or its firmware did not answer the driver"),
         (errno.EACCES, "root is needed"),
         (errno.EPERM, "CAP_NET_ADMIN"),
         (errno.E2BIG, "see the kernel's log"),
@@ -251,7 +251,7 @@ def test_a_write_that_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     machine = machine_with(tmp_path)
     os.unlink(machine.path(NUMVFS))
     os.mkfifo(machine.path(NUMVFS))
-    change = _numvfs.Change(
+    change = _numvfs.VfCountChange(
         _pci.PF(PF, None, None, "i40e", 0, 7, False, ()), 4, ("sriov_numvfs 4",)
     )
     monkeypatch.setattr(_numvfs, "_WRITE_SECONDS", 0)
@@ -295,7 +295,7 @@ def test_a_vf_without_its_physfn_is_not_complete(
 
 
 def rules(pf: _pci.PF, count: int, before: str = "") -> str:
-    return _numvfs.udev_rules(before, [_numvfs.Change(pf, count, ())])
+    return _numvfs.udev_rules(before, [_numvfs.VfCountChange(pf, count, ())])
 
 
 def test_udev_rules() -> None:
