@@ -301,7 +301,11 @@ steps:
 import functools
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (
+    _assignment,
+    _request,
+    _reservation,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 
@@ -311,11 +315,11 @@ ARGUMENT_SPEC = _request.ARGUMENT_SPEC
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     mzid = params["mzid"]
     if params["state"] == "withdrawn":
-        return _assignment.withdraw(host, mzid, run=params["run"], check_mode=check_mode)
+        return _reservation.withdraw(host, mzid, run=params["run"], check_mode=check_mode)
     wanted = _request.claims(params), _request.policy(params)
     how = {"force": params["force"], "check_mode": check_mode}
     if params["state"] == "reserved":
-        return _assignment.reserve(host, mzid, *wanted, run=params["run"], **how)
+        return _reservation.reserve(host, mzid, *wanted, run=params["run"], **how)
     return _assignment.run(host, mzid, *wanted, reserved_by=params["run"], **how)
 
 

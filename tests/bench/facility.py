@@ -184,11 +184,11 @@ def prepared(directory: Path, vfs: int = VFS) -> t.Any:
 
 def held(directory: Path) -> t.Any:
     """A host where a materialization has some VFs, and a guest runs with them."""
-    from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request
 
     host = prepared(directory)
     claims = [
-        _assignment.Claim(
+        _request.Claim(
             node="alpha",
             nic=f"eth{1 + pf * VFS_HELD + vf}",
             pf_name=pf_name(pf),
@@ -201,7 +201,7 @@ def held(directory: Path) -> t.Any:
         for pf in range(PFS)
         for vf in range(VFS_HELD)
     ]
-    policy = _assignment.Policy("vfio-pci")
+    policy = _request.Policy("vfio-pci")
     devices = _assignment.run(host, "bench.hello.demo", claims, policy)["devices"]
     groups = [
         host.link(f"/sys/bus/pci/devices/{device['pci_address']}/iommu_group") for device in devices

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim._assignment import Claim, Policy
-
 _DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -63,6 +61,33 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
 }
+
+
+class Claim(t.NamedTuple):
+    """A guest NIC and the VF that plays it; *mtu* is in bytes, `None` where none is asked for."""
+
+    node: str
+    nic: str
+    pf_name: str
+    pf_mac: str
+    vf: int
+    mac: str
+    vlan: int
+    mtu: int | None
+
+
+class Policy(t.NamedTuple):
+    """What holds for all VFs of a run.
+
+    *attributes* (`_netlink.VfState`) come on top of those that isolate; a VF may go without those
+    named in *dispensable* where its NIC's driver refuses them. *trunk* tells whether a NIC that
+    tags no VLANs may hand a VF to its guest all the same, which then has to tag.
+    """
+
+    driver: str
+    attributes: t.Mapping[str, t.Any] = {}
+    dispensable: t.Container[str] = ()
+    trunk: bool = False
 
 
 def claims(params: t.Mapping[str, t.Any]) -> list[Claim]:

@@ -13,14 +13,14 @@ import argparse
 import sys
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver, _isolation
 
 if t.TYPE_CHECKING:
-    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._assignment import Port
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import HostPf
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
 
 # PFs are probed in parallel to the rest of the boot; mlx5 has been seen to take over a minute.
@@ -59,14 +59,14 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         ]
         macs = {entry.pf_mac for _mzid, entry in held}
 
-        ports: dict[str, Port] = {}
+        host_pfs: dict[str, HostPf] = {}
         unread: dict[str, str] = {}
 
         def complete() -> bool:
-            ports.clear()
+            host_pfs.clear()
             unread.clear()
-            _read_ports(host, macs, ports, unread)
-            return all(_settled(entry, ports) for _mzid, entry in held)
+            _read_ports(host, macs, host_pfs, unread)
+            return all(_settled(entry, host_pfs) for _mzid, entry in held)
 
         host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
         outcomes = []
@@ -77,7 +77,7 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
                 continue
             try:
                 outcomes.append(
-                    _restore_port(host, of_port, ports, own=ledger, check_mode=check_mode)
+                    _restore_port(host, of_port, host_pfs, own=ledger, check_mode=check_mode)
                 )
             # Whatever a PF brings about must not keep the guests of the others from their VFs.
             except Exception as error:
@@ -92,19 +92,19 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
 
 
 def _read_ports(
-    host: Host, macs: t.Collection[str], ports: dict[str, Port], unread: dict[str, str]
+    host: Host, macs: t.Collection[str], host_pfs: dict[str, HostPf], unread: dict[str, str]
 ) -> None:
-    """Read the PFs with *macs* into *ports*, or why one cannot be read into *unread*."""
+    """Read the PFs with *macs* into *host_pfs*, or why one cannot be read into *unread*."""
     try:
         links = host.netlink.links()
     except (SriovError, OSError) as error:
         unread.update(dict.fromkeys(macs, f"the interfaces cannot be read: {error}"))
         return
-    interfaces, ambiguous = _assignment.interfaces_of(host, macs, links)
+    interfaces, ambiguous = _found.interfaces_of(host, macs, links)
     unread.update(ambiguous)
     for mac, link in interfaces.items():
         try:
-            ports[mac] = _assignment.read_port(host, link, links)
+            host_pfs[mac] = _found.read_pf(host, link, links)
         # udev renames interfaces meanwhile, so that one may be gone when it is looked into.
         except Exception as error:
             unread[mac] = _told(error)
@@ -115,41 +115,43 @@ def _told(error: Exception) -> str:
     return str(error) if known else f"{type(error).__name__}: {error}"
 
 
-def _settled(entry: Entry, ports: t.Mapping[str, Port]) -> bool:
+def _settled(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> bool:
     """Whether the VF of *entry* is there, or will not come: a boot makes no VFs of a moved PF."""
-    port = ports.get(entry.pf_mac)
-    return port is not None and (port.pf.address != entry.pf_address or entry.vf < len(port.pf.vfs))
+    host_pf = host_pfs.get(entry.pf_mac)
+    return host_pf is not None and (
+        host_pf.pf.address != entry.pf_address or entry.vf < len(host_pf.pf.vfs)
+    )
 
 
 def _restore_port(
     host: Host,
     held: t.Sequence[tuple[str, Entry]],
-    ports: t.Mapping[str, Port],
+    host_pfs: t.Mapping[str, HostPf],
     *,
     own: t.Container[str],
     check_mode: bool,
 ) -> Outcome:
     names = {
-        _assignment.address_of(entry, ports): f"{mzid} {entry.node}.{entry.nic}"
+        _found.address_of(entry, host_pfs): f"{mzid} {entry.node}.{entry.nic}"
         for mzid, entry in held
     }
     problems = []
     targets = []
     again = False
     for mzid, entry in held:
-        address = _assignment.address_of(entry, ports)
-        problem = doubt(entry, ports)
+        address = _found.address_of(entry, host_pfs)
+        problem = doubt(entry, host_pfs)
         if problem:
             problems.append(f"{mzid} {entry.node}.{entry.nic}: {problem}")
             # What a run left, or a card that moved, stays as it is.
-            again = again or not _settled(entry, ports)
+            again = again or not _settled(entry, host_pfs)
         if address:
-            target = _assignment.target(entry, ports)
+            target = _found.target(entry, host_pfs)
             targets.append(
                 target._replace(address=address, values={}, driver=None) if problem else target
             )
     try:
-        steps, kept = _plan(host, targets, ports, own)
+        steps, kept = _steps(host, targets, host_pfs, own)
     except SriovError as error:
         return Outcome(0, [], [*problems, str(error)], again=True)
     problems += [f"{names[address]}: {text}" for address, text in kept.items()]
@@ -169,10 +171,10 @@ def _restore_port(
     return Outcome(ready, changed, problems, again)
 
 
-def _plan(
+def _steps(
     host: Host,
     targets: t.Sequence[_isolation.Target],
-    ports: t.Mapping[str, Port],
+    host_pfs: t.Mapping[str, HostPf],
     own: t.Container[str],
 ) -> tuple[list[_isolation.Step], dict[str, str]]:
     """The steps to *targets*, and why some VFs are left alone, by address."""
@@ -184,7 +186,7 @@ def _plan(
         except SriovError as error:
             kept[item.address] = str(error)
     targets = [item for item in targets if item.address in devices]
-    steps = _isolation.plan(targets, devices, _assignment.states_of(ports))
+    steps = _isolation.plan(targets, devices, _found.states_of(host_pfs))
     used = _usage.holders(host, [step.target.address for step in steps], own=own)
     kept.update((address, f"in use: {'; '.join(texts)}") for address, texts in used.items())
     steps = [step for step in steps if step.target.address not in kept]
@@ -195,28 +197,30 @@ def _plan(
     return steps, kept
 
 
-def doubt(entry: Entry, ports: t.Mapping[str, Port]) -> str | None:
+def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
     """Why the VF of *entry* may not be given to its guest as it is; `None` where nothing is."""
-    port = ports.get(entry.pf_mac)
+    host_pf = host_pfs.get(entry.pf_mac)
     pf = f"PF {entry.pf_name} ({entry.pf_mac})"
     again = "run mergetb.sriov.materialize for it again"
-    if port is None:
+    if host_pf is None:
         return f"{pf} did not come back: see that the card and its driver are there"
     # The guest's configuration names the address that the device map had.
-    if port.pf.address != entry.pf_address:
+    if host_pf.pf.address != entry.pf_address:
         return (
-            f"{pf} moved from {entry.pf_address} to {port.pf.address}: run mergetb.sriov.prepare, "
-            "then mergetb.sriov.materialize for it again"
+            f"{pf} moved from {entry.pf_address} to {host_pf.pf.address}: run "
+            "mergetb.sriov.prepare, then mergetb.sriov.materialize for it again"
         )
-    if entry.vf >= len(port.pf.vfs):
+    if entry.vf >= len(host_pf.pf.vfs):
         return (
-            f"{pf} came back with {len(port.pf.vfs)} VFs, VF {entry.vf} is not among them: run "
+            f"{pf} came back with {len(host_pf.pf.vfs)} VFs, VF {entry.vf} is not among them: run "
             "mergetb.sriov.prepare"
         )
-    if port.pf.vfs[entry.vf] != entry.address:
-        return f"its VF moved from {entry.address} to {port.pf.vfs[entry.vf]}: {again}"
-    if (entry.vlan_mode == "vst") != (port.states is not None):
-        does = "does not tag VLANs for its VFs" if port.states is None else "tags VLANs for its VFs"
+    if host_pf.pf.vfs[entry.vf] != entry.address:
+        return f"its VF moved from {entry.address} to {host_pf.pf.vfs[entry.vf]}: {again}"
+    if (entry.vlan_mode == "vst") != (host_pf.states is not None):
+        does = (
+            "does not tag VLANs for its VFs" if host_pf.states is None else "tags VLANs for its VFs"
+        )
         return f"{pf} {does}, other than when its guest got the VF: {again}"
     if entry.state != _ledger.READY:
         return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"

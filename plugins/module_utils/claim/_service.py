@@ -16,7 +16,7 @@ import tempfile
 import typing as t
 import zipfile
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found, _restore
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _errors, _host, _netlink
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import (
@@ -41,7 +41,7 @@ _LIBRARY = (
     _host,
     _isolation,
     _ledger,
-    _assignment,
+    _found,
     _netlink,
     _pci,
     _restore,

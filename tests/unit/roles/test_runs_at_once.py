@@ -14,8 +14,8 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim._assignment import Claim, Policy
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _reservation
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim, Policy
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
@@ -40,7 +40,7 @@ PATIENCE = 12
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has to wait for another run lets it go on instead."""
-    monkeypatch.setattr(_assignment, "_YOUNGER_SECONDS", 0)
+    monkeypatch.setattr(_reservation, "_YOUNGER_SECONDS", 0)
 
 
 def new_hosts(directory: Path) -> Hosts:
@@ -65,10 +65,10 @@ def materialize(
             for _turn in range(PATIENCE):
                 yield
                 try:
-                    agreed[host] = _assignment.reserve(
+                    agreed[host] = _reservation.reserve(
                         hosts[host], MZID, aim[host], POLICY, run=run
                     )
-                except _assignment.YoungerRunsError:
+                except _reservation.YoungerRunsError:
                     continue
                 except SriovError:
                     pass
@@ -77,13 +77,13 @@ def materialize(
             for host in [host for host in agreed if not agreed[host]["reserved"]]:
                 yield
                 try:
-                    _assignment.reserve(hosts[host], MZID, aim[host], POLICY, run=run)
+                    _reservation.reserve(hosts[host], MZID, aim[host], POLICY, run=run)
                 except SriovError:
                     del agreed[host]
         if len(agreed) < len(hosts):
             for host in in_any_order(hosts, chance):
                 yield
-                _assignment.withdraw(hosts[host], MZID, run=run)
+                _reservation.withdraw(hosts[host], MZID, run=run)
             if attempt:
                 yield from take_back(hosts, chance)
             return False
@@ -92,7 +92,7 @@ def materialize(
             yield
             try:
                 _assignment.run(hosts[host], MZID, aim[host], POLICY, reserved_by=run)
-            except _assignment.LostReservationError:
+            except _reservation.LostReservationError:
                 lost = True
         if not lost:
             return True

@@ -21,7 +21,7 @@ import typing as t
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci  # noqa: E402
 
@@ -94,7 +94,7 @@ def session(host: Host, pid: int) -> int:
 def problems(host: Host, macs: t.Sequence[str]) -> t.Iterator[str]:
     """VFs that are with a driver and not isolated, or changed and not remembered."""
     held = entries(host)
-    for mac, port in _assignment.read_ports(host, macs).items():
+    for mac, port in _found.read_pfs(host, macs).items():
         for index, address in enumerate(port.pf.vfs):
             found = port.states[index]._asdict()
             entry = held.get((mac, index))

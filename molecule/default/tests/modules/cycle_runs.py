@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci  # noqa: E402
 
@@ -50,7 +50,7 @@ def main() -> None:
     cycles, mac, *vlans = sys.argv[1:]
     host = Host()
     claims = [
-        _assignment.Claim(
+        _request.Claim(
             node="n",
             nic=f"eth{vf}",
             pf_name="pf",
@@ -62,7 +62,7 @@ def main() -> None:
         )
         for vf, vlan in enumerate(vlans)
     ]
-    policy = _assignment.Policy("igbvf")
+    policy = _request.Policy("igbvf")
     _assignment.run(host, MZID, [], policy)  # what an interrupted call left
     seconds = []
     for _cycle in range(int(cycles)):

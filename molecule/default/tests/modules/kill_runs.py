@@ -22,7 +22,13 @@ import typing as t
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _restore  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (  # noqa: E402
+    _assignment,
+    _found,
+    _request,
+    _reservation,
+    _restore,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (  # noqa: E402
     Refusal,
@@ -90,9 +96,9 @@ class DoomedHost(Host):
             os.rename = rename
 
 
-def claim(number: int, vf: Vf, vlan: int) -> _assignment.Claim:
+def claim(number: int, vf: Vf, vlan: int) -> _request.Claim:
     mac, index = vf
-    return _assignment.Claim(
+    return _request.Claim(
         node=f"n{number}",
         nic="eth1",
         pf_name="pf",
@@ -118,7 +124,7 @@ class Scene:
 
     def state(self) -> dict[Vf, tuple[t.Any, str | None]]:
         """Attributes and driver of each VF, as the kernel has them."""
-        ports = _assignment.read_ports(self.host, [mac for mac, _index in self.vfs])
+        ports = _found.read_pfs(self.host, [mac for mac, _index in self.vfs])
         return {
             (mac, index): (
                 ports[mac].states[index],
@@ -144,8 +150,8 @@ class Scene:
             return
         vlans = self.wanted(phase)
         claims = [claim(number, vf, vlans[vf]) for number, vf in enumerate(self.vfs) if vf in vlans]
-        policy, run = _assignment.Policy("vfio-pci"), f"{phase} of process {os.getpid()}"
-        _assignment.reserve(host, MZID, claims, policy, run=run)
+        policy, run = _request.Policy("vfio-pci"), f"{phase} of process {os.getpid()}"
+        _reservation.reserve(host, MZID, claims, policy, run=run)
         _assignment.run(host, MZID, claims, policy, reserved_by=run)
 
     def strip(self) -> None:

@@ -19,7 +19,7 @@ import typing as t
 
 sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import (  # noqa: E402
     SriovError,
 )
@@ -32,7 +32,7 @@ VFS = 3
 
 def run(mzid: str, number: int, mac: str) -> str:
     claims = [
-        _assignment.Claim(
+        _request.Claim(
             node="n",
             nic=f"eth{vf}",
             pf_name="pf",
@@ -45,7 +45,7 @@ def run(mzid: str, number: int, mac: str) -> str:
         for vf in range(VFS)
     ]
     try:
-        done = _assignment.run(Host(), mzid, claims, _assignment.Policy("vfio-pci"))
+        done = _assignment.run(Host(), mzid, claims, _request.Policy("vfio-pci"))
     except SriovError as error:
         return f"refused: {error}"
     return "changed" if done["changed"] else "unchanged"
@@ -87,7 +87,7 @@ def main() -> None:
     answers = raced(int(sys.argv[1]), sys.argv[2])
     after = ledger()
     for mzid in after.keys() - before.keys():
-        _assignment.run(Host(), mzid, [], _assignment.Policy("vfio-pci"))
+        _assignment.run(Host(), mzid, [], _request.Policy("vfio-pci"))
     print(json.dumps({"before": before, "runs": answers, "after": after, "end": ledger()}))
 
 

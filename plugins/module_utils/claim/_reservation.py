@@ -1,0 +1,204 @@
+# Copyright: Contributors to the mergetb.sriov collection
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a run keeps others away from the VFs that it is going to give, before it touches any.
+
+A materialization with several hosts is reserved on all of them first: the run that reserves is told
+at once what stands against it, and what is reserved no other run gets.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found, _plan
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+
+if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import Found
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._plan import ClaimPlan
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim, Policy
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry, Ledger
+
+
+# From one task to the next, Ansible takes some seconds, and more on hosts that are busy.
+_YOUNGER_SECONDS = 60
+_YOUNGER_EVERY = 1
+
+
+class YoungerRunsError(SriovError):
+    """Nothing but reservations of younger runs stands against what a run wants."""
+
+
+class LostReservationError(SriovError):
+    """Another run came between: the reservation is gone, or the other has one of its own."""
+
+    facts: t.ClassVar = {"lost": True}
+
+
+def reserve(
+    host: Host,
+    mzid: str,
+    claims: t.Sequence[Claim],
+    policy: Policy,
+    *,
+    run: str,
+    force: bool = False,
+    check_mode: bool = False,
+) -> dict[str, t.Any]:
+    """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
+
+    Where nothing but reservations of younger runs stands against the claims, it waits for these to
+    take them back (`without_younger`). Raises `SriovError` with all that stands against the claims.
+    Returns what `run` is going to, and as *reserved* what is reserved now.
+    """
+    deadline = time.monotonic() + _YOUNGER_SECONDS
+    while True:
+        try:
+            return _reserve(host, mzid, claims, policy, run, force=force, check_mode=check_mode)
+        except YoungerRunsError:
+            if check_mode or time.monotonic() >= deadline:
+                raise
+        time.sleep(_YOUNGER_EVERY)
+
+
+def _reserve(
+    host: Host,
+    mzid: str,
+    claims: t.Sequence[Claim],
+    policy: Policy,
+    run: str,
+    *,
+    force: bool,
+    check_mode: bool,
+) -> dict[str, t.Any]:
+    """As `reserve`; raises `YoungerRunsError` where it helps to wait."""
+
+    def reserved_in(ledger: Ledger) -> tuple[ClaimPlan, Found, Ledger]:
+        found = _found.look(host, mzid, claims, ledger)
+        planned = _plan.plan(mzid, claims, policy, found)
+        _plan.refuse(host, planned, found, mzid, force=force)
+        return planned, found, reservation(planned, mzid, run)
+
+    with _ledger.exclusive(host, check_mode=check_mode):
+        before = _ledger.read(host)
+        try:
+            planned, found, after = reserved_in(before)
+        except SriovError as error:
+            older = without_younger(before, run)
+            if older == before:
+                raise
+            try:
+                reserved_in(older)
+            except SriovError:
+                raise error from None
+            raise YoungerRunsError(str(error)) from error
+        if after != before and not check_mode:
+            _ledger.write(host, after)
+    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
+    return {**_plan.outcome(planned, found, claims, mzid), "reserved": names, "warnings": []}
+
+
+def without_younger(ledger: Ledger, run: str) -> Ledger:
+    """*ledger* without what only runs that are younger than *run* have reserved.
+
+    Of two experiments that meet on two hosts in opposite order, each would be refused where the
+    other was first. So the older run waits, and the younger one is refused at once and gives way
+    (wait-die: Rosenkrantz, Stearns and Lewis, 1978). The age is told by the name, which begins with
+    the time; whatever the clocks say, no two runs wait for each other.
+    """
+    kept = {
+        other: [item for item in entries if item.held or min(item.runs) <= run]
+        for other, entries in ledger.items()
+    }
+    return {other: entries for other, entries in kept.items() if entries}
+
+
+def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> dict[str, t.Any]:
+    """Take back what the run named *run* has reserved for *mzid* and did not carry out."""
+    with _ledger.exclusive(host, check_mode=check_mode):
+        before = _ledger.read(host)
+        entries = []
+        withdrawn = []
+        for entry in before.get(mzid, []):
+            runs = tuple(other for other in entry.runs if other != run)
+            if entry.held or runs:
+                entries.append(entry._replace(runs=runs))
+            if runs != entry.runs:
+                withdrawn.append(entry)
+        if withdrawn and not check_mode:
+            _ledger.write(host, _plan.with_entries(before, mzid, entries))
+    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in withdrawn]
+    return {
+        "changed": bool(withdrawn),
+        "devices": [],
+        "steps": {name: ["withdraw reservation"] for name in names},
+        "diff": {"before": dict.fromkeys(names, f"reserved by {run}"), "after": {}},
+        "warnings": [],
+    }
+
+
+def reservation(planned: ClaimPlan, mzid: str, run: str) -> Ledger:
+    """The ledger with what *run* reserves, so that *planned* can be carried out.
+
+    What other runs have reserved for *mzid* in the same way, this run shares with them, as it does
+    where one of them was killed and this one finishes it. Raises `SriovError` where another run
+    has reserved in another way: of two runs with different aims, one host could be given by the
+    one and the next by the other.
+    """
+    entries = planned.before.get(mzid, [])
+    others = {
+        entry.key: tuple(name for name in entry.runs if name != run)
+        for entry in entries
+        if set(entry.runs) - {run}
+    }
+    former = {entry.key: _aim(entry) for entry in entries if entry.key in others}
+    wanted = {entry.key: _aim(entry) for entry in planned.reserved}
+    if others and former != wanted:
+        names = sorted({name for names in others.values() for name in names})
+        raise SriovError(
+            f"materialization {mzid}: run {' and '.join(names)} has reserved other VFs, or the "
+            "same for another purpose, and did not end. Wait for it to end; if it was killed, take "
+            f"its reservation back with mergetb.sriov.release -e sriov_mzid={mzid} "
+            f"-e sriov_run={names[0]}"
+        )
+    reserved = [
+        entry._replace(runs=(*others.get(entry.key, ()), run)) for entry in planned.reserved
+    ]
+    return _plan.with_entries(
+        planned.before, mzid, [*(item for item in entries if item.held), *reserved]
+    )
+
+
+def _aim(entry: Entry) -> Entry:
+    """*entry* without what it is reserved by and what was there before, which may change."""
+    return entry._replace(runs=(), state=_ledger.RESERVED, baseline={}, baseline_driver=None)
+
+
+def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
+    """Raise `LostReservationError` where *run* has not reserved all that *planned* changes.
+
+    So it does where another run has reserved something: that has another aim, or it would have been
+    shared, and came between on a host where *run* had nothing to reserve.
+    """
+    entries = [entry for entry in planned.before.get(mzid, []) if entry.runs]
+    reserved = {entry.key: _aim(entry) for entry in entries if run in entry.runs}
+    lost = [entry for entry in planned.reserved if reserved.get(entry.key) != _aim(entry)]
+    others = sorted({name for item in entries if run not in item.runs for name in item.runs})
+    if others:
+        raise LostReservationError(
+            f"materialization {mzid}: run {' and '.join(others)} has reserved other VFs on this "
+            "host meanwhile. Nothing was changed on this host; wait for it to end, and run this "
+            "again"
+        )
+    if lost:
+        names = ", ".join(f"VF {item.vf} of PF {item.pf_name}" for item in lost)
+        raise LostReservationError(
+            f"materialization {mzid}: run {run} has no reservation for {names} any more: somebody "
+            "released it, or another run of the materialization came between. Nothing was changed "
+            "on this host; run this again"
+        )
