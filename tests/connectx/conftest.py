@@ -28,13 +28,13 @@ class MakeMachine(t.Protocol):
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def release(request: pytest.FixtureRequest) -> str:
     """The Debian release whose `mstflint` is under test."""
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
 def make_machine(tmp_path: pathlib.Path) -> t.Iterator[MakeMachine]:
     """Makes a machine with cards; it ends with the test."""
-    machines = []
+    machines: list[Machine] = []
 
     def make(*cards: Card, release: str = "trixie") -> Machine:
         machine = Machine(cards, mstflint=release, directory=tmp_path / f"machine{len(machines)}")

@@ -209,7 +209,7 @@ def test_keyboard(browser: Browser, tmp_path: Path) -> None:
     def at() -> tuple[str, str, str]:
         label = browser.script("return document.activeElement.ariaLabel") or ""
         found = re.search(r"host (\S+), PF (\S+), VF (\S+),", label)
-        return found.groups() if found else ("", "", "")
+        return (found[1], found[2], found[3]) if found else ("", "", "")
 
     for _press in range(40):
         browser.press(Keys.TAB)

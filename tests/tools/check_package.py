@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import typing as t
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ DOCUMENTED = {
 }
 
 
-def run(*command: str | Path, **options: str | Path | dict[str, str]) -> str:
+def run(*command: str | Path, **options: t.Any) -> str:
     """The standard output of *command*, which is printed first and must succeed."""
     line = " ".join(map(str, command))
     print(line, flush=True)

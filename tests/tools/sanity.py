@@ -83,7 +83,8 @@ def find_python(version: str) -> Path | None:
     """The directory of a working interpreter of *version*, also among those of pyenv."""
     name = f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for candidate in [name, *pyenv.glob(f"versions/{version}.*/bin/{name}")]:
+    candidates: list[str | Path] = [name, *pyenv.glob(f"versions/{version}.*/bin/{name}")]
+    for candidate in candidates:
         try:
             # A shim of pyenv is no interpreter that ansible-test can use; it tells where that is.
             found = subprocess.run(

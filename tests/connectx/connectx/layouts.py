@@ -46,14 +46,14 @@ class Layout(t.NamedTuple):
 
     name: str
     tlv_class: int
-    index: int
+    number: int
     version: int
     size: int
     fields: t.Mapping[str, Field]
 
     def type(self, port: int = 0) -> int:
         """The type by which a register names the TLV; *port* counts from 1."""
-        return self.tlv_class << 24 | port << 16 | self.index
+        return self.tlv_class << 24 | port << 16 | self.number
 
     def encode(self, values: t.Mapping[str, int]) -> bytes:
         """The TLV with these values of fields; one that this version does not know is left out."""

@@ -245,6 +245,6 @@ class Machine:
 
 def mstflint_root(release: str) -> str:
     """The directory of a Debian root with `mstflint`; its first use makes it and takes a while."""
-    command = [_DEBIAN_ROOT, release, "mstflint"]
+    command = [str(_DEBIAN_ROOT), release, "mstflint"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()

@@ -94,9 +94,9 @@ def session(host: Host, pid: int) -> int:
 def problems(host: Host, macs: t.Sequence[str]) -> t.Iterator[str]:
     """VFs that are with a driver and not isolated, or changed and not remembered."""
     held = entries(host)
-    for mac, port in _found.read_pfs(host, macs).items():
-        for index, address in enumerate(port.pf.vfs):
-            found = port.states[index]._asdict()
+    for mac, host_pf in _found.read_pfs(host, macs).items():
+        for index, address in enumerate(host_pf.pf.vfs):
+            found = (host_pf.states or {})[index]._asdict()
             entry = held.get((mac, index))
             if entry is None and (found["vlan"] or driver(host, address)):
                 yield f"{address} is forgotten"

@@ -124,10 +124,10 @@ class Scene:
 
     def state(self) -> dict[Vf, tuple[t.Any, str | None]]:
         """Attributes and driver of each VF, as the kernel has them."""
-        ports = _found.read_pfs(self.host, [mac for mac, _index in self.vfs])
+        host_pfs = _found.read_pfs(self.host, [mac for mac, _index in self.vfs])
         return {
             (mac, index): (
-                ports[mac].states[index],
+                (host_pfs[mac].states or {})[index],
                 self.host.link(f"{_pci.DEVICES}/{self.addresses[mac, index]}/driver"),
             )
             for mac, index in self.vfs

@@ -55,7 +55,7 @@ def reported(machine: t.Any, interface: str) -> dict[int, dict[str, t.Any]]:
 
 def test_all_attributes_of_many_vfs(x0: t.Any, simulated: t.Callable[[int], str]) -> None:
     pf = simulated(127)
-    wanted = [
+    wanted: list[dict[str, t.Any]] = [
         {
             "pf": pf,
             "vf": vf,
@@ -129,8 +129,8 @@ def test_an_attribute_that_the_driver_does_not_keep_is_refused(x0: t.Any, igb: s
 
 
 def test_a_vf_that_the_host_uses_keeps_its_driver(x0: t.Any, igb: str) -> None:
-    bind = {"devices": [{"pf": igb, "vf": 6, "driver": "igbvf"}]}
-    release = {"devices": [{"pf": igb, "vf": 6}]}
+    bind: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6, "driver": "igbvf"}]}
+    release: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6}]}
     x0.check_output("modprobe igbvf")
     try:
         (device,) = module(x0, "pci_driver", **bind)["devices"]
