@@ -61,20 +61,27 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self._run: _result.Run | None = None
         self._events: list[_result.Event] = []
+        self._selects = False
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
-        """Begin a document if the play has one of the roles."""
+        """Begin a document if the play has one of the roles, or selects the hosts for one."""
+        selects = play.vars.get("_sriov_action")
         actions = [
             _result.ACTIONS[role.get_name()]
             for role in play.roles
             if role.get_name() in _result.ACTIONS
-        ]
+        ] or ([selects] if selects else [])
         if not actions:
             return
         variables = play.get_variable_manager()
+        hosts = variables.get_vars(play=play)["ansible_play_hosts_all"]
+        selected, self._selects = self._selects, selects is not None
+        if self._run is not None and selected:
+            self._run = self._run._replace(hosts=hosts)
+            return
         self._run = _result.Run(
             action=actions[-1],
-            hosts=variables.get_vars(play=play)["ansible_play_hosts_all"],
+            hosts=hosts,
             mzid=variables.extra_vars.get("sriov_mzid"),
             check_mode=bool(play.check_mode),
             started=_now(),

@@ -48,6 +48,22 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
     return result
 
 
+def hosts(materialization: t.Any) -> set[str]:
+    """Return the hosts that a materialization takes VFs of; nothing of it is checked."""
+    return {
+        endpoint.host
+        for link in materialization.links
+        for segment in link.realization.segments.values()
+        for endpoint in segment.endpoints
+        if endpoint.WhichOneof("interface") == "vf"
+    }
+
+
+def mzid(materialization: t.Any) -> str:
+    """Return the id of a materialization, ``rid.eid.pid``; nothing of it is checked."""
+    return ".".join((materialization.rid, materialization.eid, materialization.pid))
+
+
 class _Reader:
     """Reads to the end whatever is wrong; ``problems`` tells it all."""
 

@@ -10,12 +10,14 @@ docs/device_map.md describes the document.
 from __future__ import annotations
 
 import collections
+import json
 import re
 import typing as t
 from xml.etree import ElementTree
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 
 VERSION = 1
 """Of the document; a change that breaks its readers raises it."""
@@ -47,6 +49,26 @@ def device_map(entries: t.Iterable[Device], mzid: str) -> dict[str, t.Any]:
             if count > 1:
                 raise InputError(f"{count} devices have {' and '.join(keys)} {' '.join(values)}")
     return {"version": VERSION, "mzid": mzid, "devices": devices}
+
+
+def hosts(path: str, mzid: str) -> set[str]:
+    """Return the hosts in the device map that a run of a materialization has written to a file.
+
+    :raises InputError: the file is there and holds no device map
+    """
+    content = _files.read(_files.absolute(path)) if path else None
+    if content is None:
+        return set()
+    try:
+        document = json.loads(content)
+        found = {str(device["host"]) for device in document["devices"]}
+        whose = document["mzid"]
+    except (ValueError, RecursionError, TypeError, LookupError) as error:
+        raise InputError(
+            f"{path}: this is no device map, so nobody knows which hosts had VFs: name another file"
+            " with sriov_device_map, or remove it and ask all hosts with -e sriov_sweep=true"
+        ) from error
+    return found if whose == mzid else set()
 
 
 def _device(entry: Device) -> dict[str, t.Any]:

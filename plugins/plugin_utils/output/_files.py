@@ -61,11 +61,15 @@ def require_writable(path: str) -> None:
             os.fsync(file.fileno())
 
 
-def _require_replaceable(path: str, found: os.stat_result) -> None:
+def _require_regular(path: str, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path} is a directory; name a file")
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is not a regular file; name another")
+
+
+def _require_replaceable(path: str, found: os.stat_result) -> None:
+    _require_regular(path, found)
     directory = os.stat(os.path.dirname(path))
     if found.st_dev != directory.st_dev or path in _mount_points():
         raise InputError(f"{path} is mounted there, so it cannot be replaced; name another")
@@ -96,6 +100,7 @@ def read(path: str) -> bytes | None:
     :raises InputError: it cannot be read
     """
     try:
+        _require_regular(path, os.stat(path))
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:

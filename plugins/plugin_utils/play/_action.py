@@ -32,6 +32,10 @@ class Play:
         """The hosts that have not failed and could be reached so far."""
         return list(map(str, self._task_vars["ansible_play_hosts"]))
 
+    def knows(self, host: str) -> bool:
+        """Return whether the inventory has a host."""
+        return host in self._task_vars["hostvars"]
+
     def variable(self, host: str, name: str, default: t.Any = None) -> t.Any:
         """Return a variable of a host.
 
