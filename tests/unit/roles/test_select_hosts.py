@@ -11,7 +11,7 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.mergetb.sriov.tests.unit import models
+from ansible_collections.mergetb.sriov.tests.unit import command_line, models
 from ansible_collections.mergetb.sriov.tests.unit.local_facility import MATERIALIZE, Facility
 
 if t.TYPE_CHECKING:
@@ -90,3 +90,25 @@ def test_a_limit_that_leaves_it_whole(facility: Facility) -> None:
     document = facility.document("materialize", 0, *MATERIALIZE, "--limit", "x0")
     assert json.loads((facility.directory / "device_map.json").read_text(encoding="utf-8"))
     assert list(document["hosts"]) == ["x0"]
+
+
+def test_a_playbook_with_both(facility: Facility) -> None:
+    """The hosts of the one run must not become hosts of the other."""
+    (facility.directory / "both.yml").write_text(
+        json.dumps(
+            [
+                {"import_playbook": "mergetb.sriov.materialize", "vars": {"sriov_sweep": True}},
+                {"import_playbook": "mergetb.sriov.dematerialize"},
+            ]
+        ),
+        encoding="utf-8",
+    )
+    leave_out(facility, "x1")
+    command_line.run(
+        facility.directory,
+        *("playbook", "-i", "phobos.xir", "both.yml", *MATERIALIZE),
+        *("-e", "sriov_device_map=other.json"),
+        **facility.environment,
+    )
+    assert facility.calls("x1") == ["reserved", "present"]
+    assert facility.calls("x0") == ["reserved", "present", "absent (check)", "absent"]
