@@ -108,6 +108,7 @@ def test_a_playbook_with_both(facility: Facility) -> None:
         facility.directory,
         *("playbook", "-i", "phobos.xir", "both.yml", *MATERIALIZE),
         *("-e", "sriov_device_map=other.json"),
+        check=True,
         **facility.environment,
     )
     assert facility.calls("x1") == ["reserved", "present"]
