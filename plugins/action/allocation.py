@@ -41,7 +41,7 @@ class ActionModule(ControllerAction):
         path, mzid, hosts = (arguments[name] for name in ("experiment", "mzid", "hosts"))
         path = os.path.expanduser(path)
         network = _document.load(path, _document.EXPERIMENT)
-        facility = _allocation.Facility(
+        facility = _allocation.Supply(
             pfs=play.pfs(hosts),
             found=play.results(play.hosts, arguments["results"]),
             excluded={host: play.variable(host, "sriov_excluded_pfs", []) for host in hosts},

@@ -144,7 +144,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for host in hosts:
             self._add(host)
 
-    def _hosts(self, model: str, *, use_cache: bool) -> list[_xir.Host]:
+    def _hosts(self, model: str, *, use_cache: bool) -> list[_xir.InventoryHost]:
         options = {name: self.get_option(name) for name in ("hypervisors_only", "link_roles")}
         if not self.get_option("cache"):
             return self._read(model, options)
@@ -152,10 +152,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         key = self.get_cache_key(json.dumps([model, options]))
         if not use_cache or key not in self._cache:
             self._cache[key] = self._read(model, options)
-        cached: list[_xir.Host] = self._cache[key]
+        cached: list[_xir.InventoryHost] = self._cache[key]
         return cached
 
-    def _read(self, model: str, options: dict[str, t.Any]) -> list[_xir.Host]:
+    def _read(self, model: str, options: dict[str, t.Any]) -> list[_xir.InventoryHost]:
         facility = _document.load(model, _document.FACILITY)
         try:
             hosts, warnings = _xir.inventory(facility, **options)
@@ -165,7 +165,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"{model}: {warning}")
         return hosts
 
-    def _add(self, host: _xir.Host) -> None:
+    def _add(self, host: _xir.InventoryHost) -> None:
         name = host["name"]
         self.inventory.add_host(name)
         for variable, value in host["variables"].items():

@@ -22,7 +22,9 @@ import tempfile
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import (
+    WantedArguments,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -130,7 +132,9 @@ def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
         return Variables(linux, default)
 
 
-def edited(host: Host, files: t.Mapping[str, str], place: str, wanted: Wanted) -> dict[str, str]:
+def edited(
+    host: Host, files: t.Mapping[str, str], place: str, wanted: WantedArguments
+) -> dict[str, str]:
     """The fragments *files* with what is *wanted* in the block of *place*.
 
     *files* are in the order in which the shell reads them. Raises `SriovError` if an argument would
@@ -204,7 +208,7 @@ def _recorded(place: str, block: str) -> tuple[list[str], list[str]]:
 
 
 def _merged(
-    record: tuple[t.Sequence[str], t.Sequence[str]], wanted: Wanted
+    record: tuple[t.Sequence[str], t.Sequence[str]], wanted: WantedArguments
 ) -> tuple[list[str], list[str]]:
     """What was asked for before and still is, and what is *wanted* now.
 
@@ -219,7 +223,9 @@ def _merged(
         argument
         for argument in dict.fromkeys([*record[1], *wanted.absent])
         if argument not in opposites
-        and not _command_line.unwanted(" ".join(present), Wanted(tuple(present), (argument,)))
+        and not _command_line.unwanted(
+            " ".join(present), WantedArguments(tuple(present), (argument,))
+        )
     ]
     return present, absent
 
@@ -251,7 +257,7 @@ def _block(
     )
 
 
-def _problem(expected: Variables, found: Variables, goal: Wanted) -> str:
+def _problem(expected: Variables, found: Variables, goal: WantedArguments) -> str:
     """Why *found* will not do although *expected* was planned; empty if it will."""
     for name, planned, made in zip((LINUX, DEFAULT), expected, found):
         if _command_line.words(made) != _command_line.words(planned):

@@ -25,7 +25,9 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.boot import (
     _iommu,
     _reboot,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import (
+    WantedArguments,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -76,7 +78,7 @@ class BootLoader(abc.ABC):
         """The configuration files by path; a file that does not exist yet has no text."""
 
     @abc.abstractmethod
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         """*files* with what is *wanted*; a file without text is to be removed.
 
         Raises `SriovError` if no edit without harm is possible.
@@ -95,7 +97,7 @@ class BootLoader(abc.ABC):
         entries: t.Iterable[str],
         files: t.Mapping[str, str],
         edited: t.Mapping[str, str],
-        wanted: Wanted,
+        wanted: WantedArguments,
     ) -> list[str]:
         """The boot entries *entries* after *files* were *edited*."""
         return [_command_line.complete(entry, wanted) for entry in entries]
@@ -104,7 +106,7 @@ class BootLoader(abc.ABC):
         """`entries`, and those that have fewer arguments on purpose."""
         return self.entries() or []
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         """The arguments that the entries had *before* and have lost."""
         return [
             word
@@ -114,7 +116,7 @@ class BootLoader(abc.ABC):
             )
         ]
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+    def apply(self, files: t.Mapping[str, str], wanted: WantedArguments) -> None:
         """Write *files*, those that change, and give the boot entries what is *wanted*.
 
         Removes a file only after the tool made the entries without it. So a run that ends in
@@ -157,7 +159,7 @@ class Grub(BootLoader):
         fragments = [f"{_GRUB_DIRECTORY}/{name}" for name in sorted({*names, own})]
         return {path: _text(self.host, path) for path in [DEFAULT_GRUB, *fragments]}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         return _grub.edited(self.host, files, self._place(files), wanted)
 
     def entries(self) -> list[str] | None:
@@ -175,7 +177,7 @@ class Grub(BootLoader):
         entries: t.Iterable[str],
         files: t.Mapping[str, str],
         edited: t.Mapping[str, str],
-        wanted: Wanted,
+        wanted: WantedArguments,
     ) -> list[str]:
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
 
@@ -194,7 +196,7 @@ class Grub(BootLoader):
 
         return [made(entry).strip() for entry in entries]
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         words = _command_line.words(_grub.variables(self.host, self.files()).text)
         after = self.all_entries()
         return [
@@ -243,7 +245,7 @@ class Grubby(BootLoader):
             if self.host.exists(path)
         }
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         edited = dict(files)
         if DEFAULT_GRUB in files:
             fragment = {DEFAULT_GRUB: files[DEFAULT_GRUB]}
@@ -255,7 +257,7 @@ class Grubby(BootLoader):
     def entries(self) -> list[str] | None:
         return _GRUBBY_ENTRY.findall(_run(self.host, "grubby", "--info=ALL"))
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+    def apply(self, files: t.Mapping[str, str], wanted: WantedArguments) -> None:
         kept = {**self.files(), **files}
         remove, add = grubby_arguments(self.entries() or [], wanted)
         if remove or add:
@@ -289,7 +291,7 @@ class SystemdBoot(BootLoader):
     def files(self) -> dict[str, str]:
         return {KERNEL_CMDLINE: _text(self.host, KERNEL_CMDLINE)}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         if self._has_foreign_image():
             difference = _command_line.difference(self._running(), wanted)
             if not difference:
@@ -332,7 +334,7 @@ class SystemdBoot(BootLoader):
             entry["id"].endswith(".efi") for entry in self._own_entries()
         )
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         text = "".join(self.files().values())
         words = _command_line.words(_command_line.uncommented(text))
         return _missed(words, before, self.all_entries())
@@ -370,7 +372,7 @@ class Elsewhere(BootLoader):
     def files(self) -> dict[str, str]:
         return {}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         difference = _command_line.difference(self._running(), wanted)
         if difference:
             raise SriovError(
@@ -408,7 +410,7 @@ def find(host: Host) -> BootLoader:
     )
 
 
-class Plan(t.NamedTuple):
+class BootPlan(t.NamedTuple):
     """What has to be done for the next boot.
 
     *files* are the new texts of the files that change. *entries* are the command lines of the boot
@@ -426,9 +428,9 @@ def plan(
     loader: BootLoader,
     files: t.Mapping[str, str],
     entries: list[str] | None,
-    wanted: Wanted,
+    wanted: WantedArguments,
     running: str,
-) -> Plan:
+) -> BootPlan:
     """The plan for the *files* and the boot entries *entries* of *loader*.
 
     If nobody can read the entries, the plan makes them again until *running*, the command line of
@@ -440,7 +442,7 @@ def plan(
         loader.host.require_replaceable(path)
     if entries is None:
         remake = not _command_line.satisfies(running, wanted)
-        return Plan(changes, None, bool(changes) or remake, bool(changes))
+        return BootPlan(changes, None, bool(changes) or remake, bool(changes))
     outdated = (
         not entries
         or not all(_command_line.satisfies(entry, wanted) for entry in entries)
@@ -448,7 +450,7 @@ def plan(
     )
     if changes or outdated:
         entries = loader.expected(entries, files, edited, wanted)
-    return Plan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
+    return BootPlan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
 
 
 class Arguments(t.NamedTuple):
@@ -459,13 +461,13 @@ class Arguments(t.NamedTuple):
     """
 
     loader: BootLoader
-    wanted: Wanted
+    wanted: WantedArguments
     running: str
     platform: _iommu.Platform | None
     effective: bool
     files: dict[str, str]
     entries: list[str] | None
-    plan: Plan
+    plan: BootPlan
     reason: str
 
     @property
@@ -513,7 +515,7 @@ def plan_host(
     running = host.read("/proc/cmdline") or ""
     platform = _iommu.platform(host)
     effective = _iommu.effective(host)
-    required = Wanted()
+    required = WantedArguments()
     if iommu:
         required = _iommu.arguments(platform)
         hindrance = _iommu.hindrance(platform, effective, running)
@@ -583,7 +585,7 @@ def _as_before(paths: t.Collection[str]) -> str:
 
 
 def _problem(
-    loader: BootLoader, entries: list[str] | None, before: t.Sequence[str], wanted: Wanted
+    loader: BootLoader, entries: list[str] | None, before: t.Sequence[str], wanted: WantedArguments
 ) -> str:
     """What is wrong with the boot entries *entries*, which replace those *before*."""
     if entries is None:
@@ -622,7 +624,9 @@ def _is_for_recovery(entry: str) -> bool:
     return not {"single", "recovery"}.isdisjoint(_command_line.arguments(entry))
 
 
-def grubby_arguments(entries: t.Iterable[str], wanted: Wanted) -> tuple[list[str], list[str]]:
+def grubby_arguments(
+    entries: t.Iterable[str], wanted: WantedArguments
+) -> tuple[list[str], list[str]]:
     """What grubby has to remove from the command lines *entries*, and what it has to add.
 
     grubby replaces all arguments of a name by the one that it adds. So the result also names those

@@ -41,7 +41,7 @@ if t.TYPE_CHECKING:
 VENDOR = "0x15b3"
 
 # A number, or the text of an enumeration in capitals.
-Wanted = t.Union[int, str]
+WantedValue = t.Union[int, str]
 
 _BLUEFIELDS = ("0xa2d2", "0xa2d6", "0xa2dc", "0xa2df")
 # Who owns the functions of a BlueField whose processors run: the host, where all have these
@@ -97,7 +97,7 @@ class Card(t.NamedTuple):
     """
 
     addresses: tuple[str, ...]
-    wanted: dict[str, Wanted]
+    wanted: dict[str, WantedValue]
     lower: bool = False
 
     @property
@@ -105,7 +105,7 @@ class Card(t.NamedTuple):
         return self.addresses[0]
 
 
-class State(t.NamedTuple):
+class CardState(t.NamedTuple):
     """What the tool shows of a card, and for the parameters it does not show the reason."""
 
     type: str
@@ -114,18 +114,18 @@ class State(t.NamedTuple):
     absent: dict[str, str]
 
 
-class Change(t.NamedTuple):
+class CardChange(t.NamedTuple):
     """What has to be written to one card: the parameters of each step."""
 
     card: Card
-    state: State
+    state: CardState
     steps: tuple[tuple[str, ...], ...]
 
 
 class Outcome(t.NamedTuple):
     """How a card is after its change: *steps* are those that were made."""
 
-    state: State
+    state: CardState
     steps: tuple[str, ...]
     reboot_required: bool
     power_cycle_required: bool
@@ -148,7 +148,7 @@ def reboot_cause(cards: t.Iterable[Card], outcomes: t.Iterable[Outcome]) -> _reb
     )
 
 
-def wanted(name: str, value: object) -> Wanted:
+def wanted(name: str, value: object) -> WantedValue:
     """The wish *value* for the parameter *name*; raises `SriovError` where it says nothing.
 
     The tool itself takes the printed form `ETH(2)` from nobody; here its number is taken.
@@ -178,7 +178,7 @@ def suffices(card: Card, name: str, value: Value) -> bool:
     return matches(wanted, value)
 
 
-def matches(wanted: Wanted, value: Value) -> bool:
+def matches(wanted: WantedValue, value: Value) -> bool:
     """Whether *value* of the tool is what is *wanted*."""
     if isinstance(value, str):
         label, _parenthesis, number = value.rstrip(")").partition("(")
@@ -223,7 +223,7 @@ def cards(
         )
         return found
 
-    by_card: dict[str, dict[str, Wanted]] = {}
+    by_card: dict[str, dict[str, WantedValue]] = {}
     for name, card in cards_of("card_settings", card_settings).items():
         values = card_settings[name]
         if isinstance(values, t.Mapping):
@@ -231,14 +231,14 @@ def cards(
         else:
             problems.append(f"card_settings: {name} is {values!r}, not values by name")
     lower = set(cards_of("lower_numvfs", lower_numvfs).values())
-    wishes: dict[str, dict[str, dict[str, Wanted]]] = {}
+    wishes: dict[str, dict[str, dict[str, WantedValue]]] = {}
     for device in devices:
         values = {**device.settings, **settings, **by_card.get(device.card, {})}
         wish = wishes.setdefault(device.card, {}).setdefault(device.address, {})
         _merge(wish, values, device.address, problems)
     result = []
     for card, functions in wishes.items():
-        merged: dict[str, Wanted] = {}
+        merged: dict[str, WantedValue] = {}
         for name in dict.fromkeys(name for wish in functions.values() for name in wish):
             values = {address: wish[name] for address, wish in functions.items() if name in wish}
             counts = [value for value in values.values() if isinstance(value, int)]
@@ -254,7 +254,7 @@ def cards(
 
 
 def _merge(
-    wish: dict[str, Wanted], values: t.Mapping[str, object], whose: str, problems: list[str]
+    wish: dict[str, WantedValue], values: t.Mapping[str, object], whose: str, problems: list[str]
 ) -> None:
     """Add *values* to *wish*, and what is wrong with them to *problems*."""
     for name, value in values.items():
@@ -267,7 +267,7 @@ def _merge(
             problems.append(f"{whose}: {name} is to be both {wish[name]} and {value}")
 
 
-def _contradiction(name: str, values: t.Mapping[str, Wanted]) -> str:
+def _contradiction(name: str, values: t.Mapping[str, WantedValue]) -> str:
     wishes = ", ".join(f"{value} for {address}" for address, value in values.items())
     remedy = " or have the largest hold (largest_numvfs)" if name == "NUM_OF_VFS" else ""
     return (
@@ -276,7 +276,7 @@ def _contradiction(name: str, values: t.Mapping[str, Wanted]) -> str:
     )
 
 
-def read(host: Host, tool: Tool, card: Card) -> State:
+def read(host: Host, tool: Tool, card: Card) -> CardState:
     """The state of *card* in what is wanted of it, and in what decides whether it may be."""
     present = _pci.devices(host)
     for address in card.addresses:
@@ -303,7 +303,7 @@ def read(host: Host, tool: Tool, card: Card) -> State:
     answer, absent = tool.query(card.address, names)
     if bluefield and _may_be(answer.settings.get(_MODEL), _EMBEDDED_CPU):
         _refuse_dpu(card, tool.query(card.address, _NIC_MODE)[0].settings)
-    return State(
+    return CardState(
         answer.type,
         answer.name,
         answer.settings,
@@ -335,7 +335,7 @@ def _refuse_dpu(card: Card, settings: t.Mapping[str, Setting]) -> None:
         )
 
 
-def plan(card: Card, state: State) -> Change:
+def plan(card: Card, state: CardState) -> CardChange:
     """What has to be written to get from *state* to what is wanted; raises `SriovError`."""
     differing = [
         name
@@ -360,10 +360,10 @@ def plan(card: Card, state: State) -> Change:
     if state.absent:
         rest = [name for name in card.wanted if name in differing or name in state.absent]
         steps = [switches, [name for name in rest if name not in switches]]
-    return Change(card, state, tuple(tuple(step) for step in steps if step))
+    return CardChange(card, state, tuple(tuple(step) for step in steps if step))
 
 
-def _is_sriov_without_vfs(card: Card, state: State) -> bool:
+def _is_sriov_without_vfs(card: Card, state: CardState) -> bool:
     """Whether what is wanted switches SR-IOV on for no VFs."""
     enabled, count = (
         card.wanted[name]
@@ -380,7 +380,7 @@ def _number(value: Value) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[Change]:
+def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[CardChange]:
     """Read each card and plan it; raises `SriovError` with all that is wrong."""
     changes = []
     problems = []
@@ -412,7 +412,7 @@ def offered(settings: t.Mapping[str, Setting]) -> int | None:
     return number("NUM_OF_VFS")
 
 
-def _refuse_lowering(host: Host, change: Change) -> None:
+def _refuse_lowering(host: Host, change: CardChange) -> None:
     """Raise `SriovError` where *change* takes VFs away that somebody has, or nobody allowed to."""
     before, after = offered(change.state.settings), offered(planned_settings(change))
     if before is None or after is None or after >= before:
@@ -456,7 +456,7 @@ def _beyond(host: Host, card: Card, count: int) -> list[str]:
     return reasons
 
 
-def predict(host: Host, change: Change, *, reset: bool) -> Outcome:
+def predict(host: Host, change: CardChange, *, reset: bool) -> Outcome:
     """What `apply` is going to do; the state is that of now."""
     card, state = change.card, change.state
     names = {name for step in change.steps for name in step}
@@ -473,7 +473,7 @@ def predict(host: Host, change: Change, *, reset: bool) -> Outcome:
     return Outcome(state, _joined(steps), bool(pending), False, tuple(warnings))
 
 
-def apply(host: Host, tool: Tool, change: Change, *, reset: bool) -> Outcome:
+def apply(host: Host, tool: Tool, change: CardChange, *, reset: bool) -> Outcome:
     """Carry out *change*, and read the card again after each step.
 
     Raises `SriovError` which tells also what is written by then and what is not.
@@ -511,7 +511,9 @@ def apply(host: Host, tool: Tool, change: Change, *, reset: bool) -> Outcome:
     return Outcome(state, _joined(steps), pending, pending and power_cycle, tuple(warnings))
 
 
-def apply_all(host: Host, tool: Tool, changes: t.Iterable[Change], *, reset: bool) -> list[Outcome]:
+def apply_all(
+    host: Host, tool: Tool, changes: t.Iterable[CardChange], *, reset: bool
+) -> list[Outcome]:
     """Carry out *changes*; an error tells also what was done to the cards before."""
     outcomes: list[Outcome] = []
     done: list[str] = []
@@ -539,7 +541,7 @@ def described(card: Card, settings: t.Mapping[str, Setting]) -> dict[str, t.Any]
     }
 
 
-def planned_settings(change: Change) -> dict[str, Setting]:
+def planned_settings(change: CardChange) -> dict[str, Setting]:
     """The parameters as they are to be when all of *change* is written."""
     settings = dict(change.state.settings)
     for step in change.steps:
@@ -549,7 +551,7 @@ def planned_settings(change: Change) -> dict[str, Setting]:
     return settings
 
 
-def _printed(wanted: Wanted, setting: Setting) -> Value:
+def _printed(wanted: WantedValue, setting: Setting) -> Value:
     """The wish as the tool is going to print it, as far as the present values show that."""
     for value in (setting.next, setting.current, setting.default):
         if isinstance(value, bool) and wanted in (0, 1):
@@ -567,7 +569,7 @@ def _joined(steps: t.Iterable[t.Iterable[str]]) -> tuple[str, ...]:
     return tuple(" ".join(step) for step in steps)
 
 
-def _pending(host: Host, card: Card, state: State, written: t.Container[str]) -> list[str]:
+def _pending(host: Host, card: Card, state: CardState, written: t.Container[str]) -> list[str]:
     """The parameters whose current value is not the wanted one; unknown ones where *written*."""
     pending = []
     for name in card.wanted:
@@ -587,7 +589,7 @@ def _running(host: Host, card: Card, name: str) -> Value:
     return int(total) if name == "NUM_OF_VFS" and total else None
 
 
-def _unknown(card: Card, state: State) -> list[str]:
+def _unknown(card: Card, state: CardState) -> list[str]:
     names = [n for n in card.wanted if n in state.settings and state.settings[n].current is None]
     if not names:
         return []
@@ -598,7 +600,7 @@ def _unknown(card: Card, state: State) -> list[str]:
     ]
 
 
-def _left(host: Host, tool: Tool, change: Change) -> str:
+def _left(host: Host, tool: Tool, change: CardChange) -> str:
     """Which parameters of a change that failed are written now."""
     card = change.card
     names = [name for step in change.steps for name in step]

@@ -49,7 +49,7 @@ def holders(
     if ledger is None:
         ledger = _ledger.read(host)
     found: dict[str, list[str]] = {address: [] for address in addresses}
-    for address, text in _claims(host, ledger, own) if found else ():
+    for address, text in _holdings(host, ledger, own) if found else ():
         if address in found:
             found[address].append(text)
     for address, texts in users(
@@ -82,7 +82,7 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     return {address: texts for address, texts in found.items() if texts}
 
 
-def _claims(
+def _holdings(
     host: Host, ledger: _ledger.Ledger, own: t.Container[str]
 ) -> t.Iterator[tuple[str, str]]:
     """The addresses of the VFs that materializations other than *own* have, and for whom."""

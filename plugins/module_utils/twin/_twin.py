@@ -58,7 +58,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
-class Pf(t.NamedTuple):
+class TwinPf(t.NamedTuple):
     """A PF; its wire has an end at the host and one at the leaf, each a UDP port of 127.0.0.1."""
 
     name: str
@@ -75,7 +75,7 @@ class TwinHost(t.NamedTuple):
     """
 
     name: str
-    pfs: tuple[Pf, ...]
+    pfs: tuple[TwinPf, ...]
     ssh_port: int
     memory_mib: int
     uefi: bool
@@ -134,7 +134,7 @@ def twin_hosts(
                     raise SriovError(f"{element}: {key} is that of {taken[key]} too")
                 taken[key] = element
             leaf = (raw.get("leaf") or {}).get("host")
-            pfs.append(Pf(raw["name"], mac, leaf, wire_port, wire_port + 1))
+            pfs.append(TwinPf(raw["name"], mac, leaf, wire_port, wire_port + 1))
             wire_port += 2
         arguments = tuple(qemu_args.get(name, ()))
         twins[name] = TwinHost(name, tuple(pfs), ssh_port, memory_mib, name in uefi, arguments)
@@ -267,7 +267,7 @@ def inventory(hosts: t.Sequence[TwinHost], directory: str) -> str:
     return json.dumps({"twin": {"hosts": twins}}, indent=2) + "\n"
 
 
-class Wanted(t.NamedTuple):
+class WantedTwin(t.NamedTuple):
     """What a twin should be: its processes' commands by name, the hosts' disk, its inventory.
 
     One without commands has ended.
@@ -278,17 +278,19 @@ class Wanted(t.NamedTuple):
     inventory: str
 
 
-NOTHING = Wanted({}, "", "")
+NOTHING = WantedTwin({}, "", "")
 
 
-def wanted_twin(hosts: t.Sequence[TwinHost], image: Image, directory: str, *, kvm: bool) -> Wanted:
+def wanted_twin(
+    hosts: t.Sequence[TwinHost], image: Image, directory: str, *, kvm: bool
+) -> WantedTwin:
     """The twin of these hosts in *directory* (absolute)."""
     commands = {LEAFS: leafs_command(hosts)}
     commands.update((host.name, host_command(host, image, kvm=kvm)) for host in hosts)
-    return Wanted(commands, image.disk, inventory(hosts, directory))
+    return WantedTwin(commands, image.disk, inventory(hosts, directory))
 
 
-class Found(t.NamedTuple):
+class FoundTwin(t.NamedTuple):
     """What a twin is: its processes' commands and its disks' backing files by name, and so on."""
 
     commands: t.Mapping[str, t.Sequence[str]]
@@ -296,7 +298,7 @@ class Found(t.NamedTuple):
     inventory: str
 
 
-class Plan(t.NamedTuple):
+class TwinPlan(t.NamedTuple):
     """What makes a twin what it should be, in this order; names of processes."""
 
     end: tuple[str, ...]
@@ -307,7 +309,7 @@ class Plan(t.NamedTuple):
     remove_directory: bool
 
 
-def plan(wanted: Wanted, found: Found) -> Plan:
+def plan(wanted: WantedTwin, found: FoundTwin) -> TwinPlan:
     """The steps from *found* to *wanted*.
 
     A process with another command is restarted, which for a host is a power cycle. A host whose
@@ -320,7 +322,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         for name, command in found.commands.items()
         if name not in create and list(command) == list(wanted.commands.get(name, ()))
     }
-    return Plan(
+    return TwinPlan(
         end=tuple(sorted(set(found.commands) - keep)),
         remove=tuple(sorted(set(found.disks) - set(hosts))),
         create=create,
@@ -368,7 +370,7 @@ class Twin:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def read(self) -> Found:
+    def read(self) -> FoundTwin:
         """The twin as it is now."""
         commands = {}
         disks = {}
@@ -381,11 +383,11 @@ class Twin:
                 disks[name] = _backing_file(self._path(name, _DISK))
         try:
             with open(self._path(_INVENTORY), encoding="utf-8") as file:
-                return Found(commands, disks, file.read())
+                return FoundTwin(commands, disks, file.read())
         except FileNotFoundError:
-            return Found(commands, disks, "")
+            return FoundTwin(commands, disks, "")
 
-    def check(self, steps: Plan, hosts: t.Sequence[TwinHost], found: Found) -> None:
+    def check(self, steps: TwinPlan, hosts: t.Sequence[TwinHost], found: FoundTwin) -> None:
         """Raise `SriovError` where a port that *steps* need is taken."""
         # What runs holds its ports itself.
         start = set(steps.start) - set(found.commands)
@@ -397,7 +399,7 @@ class Twin:
                     if process in start:
                         _check_port(port, socket.SOCK_DGRAM, wire_name(host.name, pf.name))
 
-    def apply(self, steps: Plan, wanted: Wanted) -> None:
+    def apply(self, steps: TwinPlan, wanted: WantedTwin) -> None:
         """Carry out *steps*; raises `SriovError` where that cannot be done."""
         if steps.start:
             _check_qemu()

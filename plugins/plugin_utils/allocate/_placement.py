@@ -24,7 +24,7 @@ STEPS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Pf:
+class PlacementPf:
     """A PF, and what it has left.
 
     PFs of one ``domain`` reach each other. ``capacity`` is in bit/s, None if unknown. ``unusable``
@@ -85,7 +85,7 @@ class Infeasible(Exception):
         self.problems = problems
 
 
-def place(pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> list[int]:
+def place(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request], policy: str) -> list[int]:
     """Return for each request the index of its PF.
 
     :param policy: ``spread`` prefers the host and the PF with the most VFs left, ``pack`` those
@@ -101,7 +101,7 @@ def place(pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> li
     return found
 
 
-def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
+def _shortages(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
     """Return why a NIC, a node or a link has no place even if it has the facility to itself."""
     alone = {request: _problems(pfs, [request]) for request in requests}
     shortages = [problem for problems in alone.values() for problem in problems]
@@ -127,14 +127,14 @@ def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
     return shortages or [f"all hosts together: {total}" for total in _totals(pfs, requests)]
 
 
-def _shortage(pfs: t.Sequence[Pf], group: t.Sequence[Request]) -> str:
+def _shortage(pfs: t.Sequence[PlacementPf], group: t.Sequence[Request]) -> str:
     """Return why these PFs do not serve a group of requests."""
     requests = [dataclasses.replace(request, held=None) for request in group]
     problems = _totals(pfs, requests) or _problems(pfs, requests)
     return problems[0] if problems else "VFs that some of them have are elsewhere"
 
 
-def _totals(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
+def _totals(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
     """Return what these PFs together have too little of; no search would end in time without."""
     available = sum(pf.available for pf in pfs)
     if available < len(requests):
@@ -151,7 +151,7 @@ def _totals(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
     return []
 
 
-def _problems(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
+def _problems(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
     """Return why requests have no place if they have these PFs to themselves; nothing if so."""
     search = _Search(pfs, requests, POLICIES[0])
     return search.problems() if search.run() is None and not search.gave_up else []
@@ -165,7 +165,7 @@ class _Site(t.NamedTuple):
     pfs: tuple[int, ...]
 
 
-def _sites(pfs: t.Sequence[Pf]) -> list[_Site]:
+def _sites(pfs: t.Sequence[PlacementPf]) -> list[_Site]:
     """Return each host as a site, and before it each of its NUMA nodes if it has several."""
     hosts = collections.defaultdict(list)
     for index, pf in enumerate(pfs):
@@ -194,7 +194,9 @@ class _Taken(t.NamedTuple):
 class _Search:
     """Places request after request: who has a VF first, then node by node, the demanding first."""
 
-    def __init__(self, pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> None:
+    def __init__(
+        self, pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request], policy: str
+    ) -> None:
         self._pfs = pfs
         self._requests = _ordered(requests)
         positions = {request: position for position, request in enumerate(self._requests)}

@@ -36,7 +36,7 @@ def findings(
     :param facts: by name of the host the result of ``sriov_info``, or ``{"error": text}``
     :param link_roles: link roles of which a PF must have one to be offered for VFs
     """
-    model = _paired.Facility(facility, facts, link_roles)
+    model = _paired.PairedFacility(facility, facts, link_roles)
     order = {name: index for name, (index, _resource) in model.resources.items()}
     found = [
         finding
@@ -98,7 +98,7 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _of_host(name: str, facts: Facts, model: _paired.Facility) -> t.Iterator[Finding]:
+def _of_host(name: str, facts: Facts, model: _paired.PairedFacility) -> t.Iterator[Finding]:
     if name not in model.resources:
         yield Finding(
             ERROR,

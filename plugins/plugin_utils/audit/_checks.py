@@ -16,13 +16,13 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._correction im
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import (
     ERROR,
     INFO,
-    NIC,
     WARNING,
-    Facility,
     Facts,
     Finding,
-    Host,
-    Port,
+    PairedFacility,
+    PairedHost,
+    PairedNic,
+    PairedPort,
     called,
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names, _schema, _xir
@@ -66,7 +66,7 @@ _NIC_MODEL_NUMBERS = {name: number for number, name in _schema.ENUMS["NICModel"]
 _VENDORS = {model: vendor for vendor, models in _NIC_MODELS.items() for model in models}
 
 
-def of_host(host: Host, model: Facility) -> t.Iterator[Finding]:
+def of_host(host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     """Yield what is wrong about a host, in the order of the model."""
     yield from _iommu(host)
     yield from _role(host)
@@ -79,7 +79,7 @@ def of_host(host: Host, model: Facility) -> t.Iterator[Finding]:
         yield from _unknown_port(unknown, host, model)
 
 
-def _of_port(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _of_port(port: PairedPort, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     yield from _mac_address(port, host, model)
     found, pf = port.found, port.pf
     if found is None or port.is_vf:
@@ -97,7 +97,7 @@ def _of_port(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
         yield from _iommu_group(port, pf)
 
 
-def _iommu(host: Host) -> t.Iterator[Finding]:
+def _iommu(host: PairedHost) -> t.Iterator[Finding]:
     platform = host.facts["platform"]
     if not _xir.is_hypervisor(host.resource) or platform["iommu_effective"]:
         return
@@ -120,7 +120,7 @@ def _iommu(host: Host) -> t.Iterator[Finding]:
         )
 
 
-def _role(host: Host) -> t.Iterator[Finding]:
+def _role(host: PairedHost) -> t.Iterator[Finding]:
     pfs = {pf["address"] for pf in host.facts["pfs"] if pf["totalvfs"]}
     declares = any(port.max_vfs for port in host.ports)
     has = any(port["address"] in pfs for port in host.facts["ports"])
@@ -135,7 +135,7 @@ def _role(host: Host) -> t.Iterator[Finding]:
         )
 
 
-def _lldp(host: Host) -> t.Iterator[Finding]:
+def _lldp(host: PairedHost) -> t.Iterator[Finding]:
     if not host.facts["lldp"] and any(port.leaf for port in host.ports if port.offered):
         yield host.finding(
             INFO,
@@ -145,7 +145,7 @@ def _lldp(host: Host) -> t.Iterator[Finding]:
         )
 
 
-def _nic_model(nic: NIC) -> t.Iterator[Finding]:
+def _nic_model(nic: PairedNic) -> t.Iterator[Finding]:
     found = {(p.found["vendor"], p.found["device"]) for p in nic.ports if p.found and not p.is_vf}
     if not found:
         return
@@ -188,7 +188,7 @@ def _nic_model(nic: NIC) -> t.Iterator[Finding]:
     )
 
 
-def _mac_address(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _mac_address(port: PairedPort, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     declared, actual = port.port.mac, port.found["mac"] if port.found else None
     values = {"field": "Port.mac", "declared": declared or None, "actual": actual}
     if port.is_vf:
@@ -233,7 +233,7 @@ def _mac_address(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]
         )
 
 
-def _where_to_look(host: Host) -> str:
+def _where_to_look(host: PairedHost) -> str:
     """What helps where a port is missing: one without a driver has no interface and no MAC."""
     idle = [
         f"{port['address']} [{port['vendor'][2:]}:{port['device'][2:]}]"
@@ -245,7 +245,7 @@ def _where_to_look(host: Host) -> str:
     return "see that the card is plugged in, or correct the model"
 
 
-def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _unknown_port(found: Facts, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     is_pf = any(pf["address"] == found["address"] and pf["totalvfs"] for pf in host.facts["pfs"])
     owner = model.model_macs.get(found["mac"] or "")
     message = "the model lacks this PF" if is_pf else "the model lacks this port"
@@ -267,7 +267,7 @@ def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Findi
     )
 
 
-def _max_vfs(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _max_vfs(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     offers = (port.pf and port.pf["totalvfs"]) or 0
     declares = f"the model declares {_count(port.max_vfs)}, the NIC offers {_count(offers)}"
     values = {"field": "sriov.Pf.MaxVFs", "declared": port.max_vfs, "actual": offers}
@@ -279,7 +279,7 @@ def _max_vfs(port: Port, found: Facts) -> t.Iterator[Finding]:
 
 
 def _too_many(
-    port: Port, found: Facts, offers: int, declares: str, values: dict[str, t.Any]
+    port: PairedPort, found: Facts, offers: int, declares: str, values: dict[str, t.Any]
 ) -> Finding:
     tool = FIRMWARE.get(found["vendor"])
     if tool is None and offers:
@@ -311,7 +311,7 @@ def _too_many(
     return port.finding(port.grave, "max_vfs", message, remedy, **values)
 
 
-def _capacity(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _capacity(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     declared, speed = port.port.capacity, found["speed"]
     if declared and speed and declared != speed:
         yield port.finding(
@@ -327,7 +327,7 @@ def _capacity(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _link(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     if not port.port.connector.element:
         return
     values = {"field": "Port.connector", "declared": port.port.connector.element}
@@ -350,7 +350,9 @@ def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _leaf(
+    port: PairedPort, found: Facts, host: PairedHost, model: PairedFacility
+) -> t.Iterator[Finding]:
     neighbour = found["neighbour"]
     declared = f"{port.leaf.resource.id} {port.leaf.port.name}".strip() if port.leaf else None
     values = {"field": "Port.connector", "declared": declared}
@@ -402,7 +404,7 @@ def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[F
         )
 
 
-def _pcie(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _pcie(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     pcie = found["pcie"]
     if pcie is None:
         return
@@ -418,7 +420,7 @@ def _pcie(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _management(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _management(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     if found["management"]:
         yield port.finding(
             ERROR,
@@ -430,7 +432,7 @@ def _management(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _numa(port: Port, found: Facts, host: Host) -> t.Iterator[Finding]:
+def _numa(port: PairedPort, found: Facts, host: PairedHost) -> t.Iterator[Finding]:
     nodes = sorted({p["numa_node"] for p in host.facts["ports"] if p["numa_node"] is not None})
     if found["numa_node"] is None and nodes:
         yield port.finding(
@@ -441,7 +443,7 @@ def _numa(port: Port, found: Facts, host: Host) -> t.Iterator[Finding]:
         )
 
 
-def _acs(port: Port, pf: Facts) -> t.Iterator[Finding]:
+def _acs(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
     if pf["acs"] is False:
         yield port.finding(
             WARNING,
@@ -451,7 +453,7 @@ def _acs(port: Port, pf: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _iommu_group(port: Port, pf: Facts) -> t.Iterator[Finding]:
+def _iommu_group(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
     vfs = {vf["address"]: vf for vf in pf["vfs"]}
     shared = [vf for vf in vfs.values() if vf["group_mates"]]
     remedy = "use a slot with ACS above it: devices of one group can only go to one guest"

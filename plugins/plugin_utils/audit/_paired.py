@@ -59,7 +59,7 @@ class Finding(t.NamedTuple):
         return self._asdict() | {"fix": self.fix is not None}
 
 
-class Port(t.NamedTuple):
+class PairedPort(t.NamedTuple):
     """A port of the model.
 
     ``found`` is what the facts tell of the same port of the host, ``pf`` what they tell of it as a
@@ -111,17 +111,17 @@ class Port(t.NamedTuple):
         return Fix((*self.path, *field), value)
 
 
-class NIC(t.NamedTuple):
+class PairedNic(t.NamedTuple):
     """A NIC of the model and its ports."""
 
     host: str
     element: str
     path: tuple[str | int, ...]
     nic: t.Any
-    ports: list[Port]
+    ports: list[PairedPort]
 
 
-class Host(t.NamedTuple):
+class PairedHost(t.NamedTuple):
     """A host: its resource in the model, and what it told.
 
     ``unknown`` are the ports of the host that are no ports of the resource.
@@ -129,7 +129,7 @@ class Host(t.NamedTuple):
 
     resource: t.Any
     facts: Facts
-    nics: list[NIC]
+    nics: list[PairedNic]
     unknown: list[Facts]
 
     @property
@@ -139,7 +139,7 @@ class Host(t.NamedTuple):
         return name
 
     @property
-    def ports(self) -> t.Iterator[Port]:
+    def ports(self) -> t.Iterator[PairedPort]:
         """The ports of all its NICs."""
         return (port for nic in self.nics for port in nic.ports)
 
@@ -150,7 +150,7 @@ class Host(t.NamedTuple):
         return Finding(severity, check, self.name, self.name, message, remedy, **values)
 
 
-class Facility:
+class PairedFacility:
     """The model as a whole, and where each MAC address is, in the model and on the hosts."""
 
     def __init__(
@@ -166,7 +166,7 @@ class Facility:
         self._link_roles = frozenset(link_roles)
         self._cabling = _xir.Cabling(facility, self._link_roles)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> PairedHost:
         """Return a host whose facts were read."""
         index, resource = self.resources[name]
         facts = self._facts[name]
@@ -193,7 +193,7 @@ class Facility:
                 if found:
                     taken.add(found["address"] + (found["mac"] or ""))
                 ports.append(
-                    Port(
+                    PairedPort(
                         host=name,
                         element=element,
                         path=(*path, "ports", pi),
@@ -206,9 +206,9 @@ class Facility:
                         is_bmc="IPMILink" in _xir.port_roles(port) or kind == "IPMI",
                     )
                 )
-            nics.append(NIC(name, f"{name} NIC {ni}", path, nic, ports))
+            nics.append(PairedNic(name, f"{name} NIC {ni}", path, nic, ports))
         unknown = [p for p in facts["ports"] if p["address"] + (p["mac"] or "") not in taken]
-        return Host(resource, facts, nics, unknown)
+        return PairedHost(resource, facts, nics, unknown)
 
     @functools.cached_property
     def model_macs(self) -> dict[str, str]:

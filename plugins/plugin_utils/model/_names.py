@@ -39,7 +39,7 @@ _MAC = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class NameRule:
     """What names of one kind are made of: a first character, more of them, and a longest length."""
 
     first: str
@@ -60,11 +60,11 @@ class Rule:
 
 
 # No hyphen in front: such a name would be an option to ssh.
-HOST = Rule("A-Za-z0-9_", ".-", 253)
-MZID_PART = Rule("A-Za-z0-9", "_-", 63)
-NODE = Rule("A-Za-z0-9", "_.-", 63)
+HOST = NameRule("A-Za-z0-9_", ".-", 253)
+MZID_PART = NameRule("A-Za-z0-9", "_-", 63)
+NODE = NameRule("A-Za-z0-9", "_.-", 63)
 # Also a device's id to QEMU and an alias to libvirt. 15 is Linux's limit for an interface's name.
-NIC = Rule("A-Za-z", "0-9_-", 15)
+NIC = NameRule("A-Za-z", "0-9_-", 15)
 
 
 def quoted(value: str) -> str:

@@ -35,7 +35,7 @@ class End(t.NamedTuple):
     port: t.Any
 
 
-class Host(t.TypedDict):
+class InventoryHost(t.TypedDict):
     """A host of the inventory. Its groups are not sanitized."""
 
     name: str
@@ -45,7 +45,7 @@ class Host(t.TypedDict):
 
 def inventory(
     facility: t.Any, *, hypervisors_only: bool, link_roles: t.Collection[str]
-) -> tuple[list[Host], list[str]]:
+) -> tuple[list[InventoryHost], list[str]]:
     """Return the hosts of a facility, and warnings about its model.
 
     :param facility: the message ``Facility``
@@ -85,7 +85,9 @@ def _values(enum: str, numbers: t.Iterable[int]) -> list[str | int]:
     return [names.get(number, number) for number in dict.fromkeys(numbers) if number]
 
 
-def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset[str]) -> Host:
+def _host(
+    resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset[str]
+) -> InventoryHost:
     name = _names.HOST.check(resource.id, "the id of a resource")
     pfs = [
         _pf(resource, nic, port, element, cabling)
@@ -102,7 +104,7 @@ def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset
         groups.append("hypervisors")
     if any(_MELLANOX.search(f"{pf['nic_model']} {pf['product']}") for pf in pfs):
         groups.append("mellanox")
-    return Host(
+    return InventoryHost(
         name=name,
         variables={
             "ansible_host": _address(resource),
@@ -168,7 +170,9 @@ def _pf(
     }
 
 
-def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: frozenset[str]) -> None:
+def _refuse_shared_macs(
+    hosts: list[InventoryHost], resources: list[t.Any], offered: frozenset[str]
+) -> None:
     """Refuse a PF whose MAC another port of the hosts has: on a host it could be either."""
     owners = collections.defaultdict(list)
     for host in hosts:

@@ -40,7 +40,7 @@ _PARTICULAR = re.compile(r"[^\s(),;]*\d[^\s(),;]*")
 _PARTS = Path(__file__).parent
 
 
-class Vf(t.NamedTuple):
+class ReportVf(t.NamedTuple):
     """A VF as the page shows it; an empty text is what there is none of.
 
     ``mzid`` and ``nic`` are the materialization and the guest's NIC that the ledger gives it to.
@@ -59,7 +59,7 @@ class Vf(t.NamedTuple):
     note: str
 
 
-class Pf(t.NamedTuple):
+class ReportPf(t.NamedTuple):
     """A PF of a host, of its model, or of its ledger.
 
     ``declared`` is the number of VFs in the model, None for a PF that the model does not offer.
@@ -72,15 +72,15 @@ class Pf(t.NamedTuple):
     port: str
     declared: int | None
     note: str
-    vfs: list[Vf]
+    vfs: list[ReportVf]
 
 
-class Host(t.NamedTuple):
+class ReportHost(t.NamedTuple):
     """A host; ``error`` tells why it gave no answer, and is empty where it did."""
 
     name: str
     error: str
-    pfs: list[Pf]
+    pfs: list[ReportPf]
 
 
 class Place(t.NamedTuple):
@@ -124,7 +124,7 @@ class Totals:
     def vfs(self) -> int:
         return self.states.total()
 
-    def add(self, host: str, pf: Pf) -> None:
+    def add(self, host: str, pf: ReportPf) -> None:
         self.hosts.add(host)
         self.pfs += 1
         self.declared += pf.declared or 0
@@ -137,7 +137,7 @@ class Report(t.NamedTuple):
     facility: str
     model: str
     made: str
-    hosts: list[Host]
+    hosts: list[ReportHost]
     findings: t.Sequence[t.Mapping[str, t.Any]]
 
 
@@ -175,29 +175,29 @@ def _natural(text: str) -> list[tuple[str, int]]:
     return [(word, int(n or 0)) for word, n in re.findall(r"(\D*)(\d{0,18})", text.lower())]
 
 
-def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> Host:
+def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> ReportHost:
     error = _error(facts)
     if error:
-        return Host(name, error, [_pf(None, pf, []) for pf in declared])
-    claims: dict[str, list[_Claim]] = collections.defaultdict(list)
+        return ReportHost(name, error, [_pf(None, pf, []) for pf in declared])
+    holdings: dict[str, list[_Holding]] = collections.defaultdict(list)
     for mzid, entries in facts["materializations"].items():
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
             # A VF that is held and reserved, to be changed, is one VF.
             if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
-                claims[entry["pf_mac"]].append(_Claim(mzid, entry))
+                holdings[entry["pf_mac"]].append(_Holding(mzid, entry))
     pfs = []
     found = list(facts["pfs"])
     for pf in declared:
         match = next((other for other in found if _is(other, pf)), None)
         if match:
             found.remove(match)
-        pfs.append(_pf(match, pf, claims.pop((match or pf).get("mac", ""), [])))
+        pfs.append(_pf(match, pf, holdings.pop((match or pf).get("mac", ""), [])))
     for pf in found:
-        if pf["vfs"] or pf["mac"] in claims:
-            pfs.append(_pf(pf, None, claims.pop(pf["mac"], [])))
-    pfs += [_pf(None, None, gone) for gone in claims.values()]
-    return Host(name, "", pfs)
+        if pf["vfs"] or pf["mac"] in holdings:
+            pfs.append(_pf(pf, None, holdings.pop(pf["mac"], [])))
+    pfs += [_pf(None, None, gone) for gone in holdings.values()]
+    return ReportHost(name, "", pfs)
 
 
 def _error(facts: Facts) -> str:
@@ -214,7 +214,7 @@ def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
     return bool(found["interface"] == declared["name"])
 
 
-class _Claim(t.NamedTuple):
+class _Holding(t.NamedTuple):
     """An entry of the ledger, and the materialization that has it."""
 
     mzid: str
@@ -224,20 +224,20 @@ class _Claim(t.NamedTuple):
 def _pf(
     found: t.Mapping[str, t.Any] | None,
     declared: t.Mapping[str, t.Any] | None,
-    claims: t.Sequence[_Claim],
-) -> Pf:
-    by_index: dict[int, list[_Claim]] = collections.defaultdict(list)
-    for claim in claims:
-        by_index[claim.entry["vf"]].append(claim)
-    vfs: list[Vf] = []
+    holdings: t.Sequence[_Holding],
+) -> ReportPf:
+    by_index: dict[int, list[_Holding]] = collections.defaultdict(list)
+    for holding in holdings:
+        by_index[holding.entry["vf"]].append(holding)
+    vfs: list[ReportVf] = []
     for vf in found["vfs"] if found else ():
         vfs += _vfs(vf["index"], vf, by_index.pop(vf["index"], []))
     for index in sorted(by_index):
         vfs += _vfs(index, None, by_index[index])
     has, known = found or {}, declared or {}
-    entry = claims[0].entry if claims else {}
+    entry = holdings[0].entry if holdings else {}
     leaf = known.get("leaf") or {}
-    return Pf(
+    return ReportPf(
         name=known.get("name")
         or has.get("interface")
         or has.get("address")
@@ -259,15 +259,15 @@ def _pf_note(found: t.Mapping[str, t.Any] | None, declared: t.Mapping[str, t.Any
 
 
 def _vfs(
-    index: int, vf: t.Mapping[str, t.Any] | None, claims: t.Sequence[_Claim]
-) -> t.Iterator[Vf]:
-    """Yield the VF once, or once for each claim, so that sums are those of the ledger."""
+    index: int, vf: t.Mapping[str, t.Any] | None, holdings: t.Sequence[_Holding]
+) -> t.Iterator[ReportVf]:
+    """Yield the VF once, or once for each entry, so that the sums are those of the ledger."""
     has = vf or {}
     users = "; ".join(has.get("users") or ())
     shown = functools.partial(
-        Vf, vf=index, address=has.get("address") or "", driver=has.get("driver") or ""
+        ReportVf, vf=index, address=has.get("address") or "", driver=has.get("driver") or ""
     )
-    if not claims:
+    if not holdings:
         state = "foreign" if users else "driver" if has["driver"] else "free"
         yield shown(
             state=state,
@@ -277,8 +277,10 @@ def _vfs(
             mac=has.get("mac") or "",
             note=users,
         )
-    for mzid, entry in claims:
-        others = [f"{claim.mzid} holds it too" for claim in claims if claim.entry is not entry]
+    for mzid, entry in holdings:
+        others = [
+            f"{holding.mzid} holds it too" for holding in holdings if holding.entry is not entry
+        ]
         problems = [*_differences(vf, entry), *others]
         yield shown(
             state="error" if problems else "held",
@@ -492,13 +494,13 @@ def data(made: Report) -> dict[str, t.Any]:
     """
     strings, lists = _Interned(), _Interned()
     own = ("host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")
-    columns: dict[str, list[int]] = {name: [] for name in (*own, *Vf._fields)}
+    columns: dict[str, list[int]] = {name: [] for name in (*own, *ReportVf._fields)}
     for host in made.hosts:
         for pf in host.pfs:
             values = (host.name, host.error, *pf[:6])
             for name, value in zip(own, values, strict=True):
                 columns[name].append(strings.place(visible(value)))
-            for number, name in enumerate(Vf._fields):
+            for number, name in enumerate(ReportVf._fields):
                 texts = (strings.place(visible(vf[number])) for vf in pf.vfs)
                 columns[name].append(lists.place(tuple(texts)))
     return {"strings": strings.values, "lists": lists.values, "pfs": columns}

@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._card import (
     Card,
+    CardState,
     Device,
-    State,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._output import Setting
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._tool import (
@@ -33,15 +33,15 @@ SETTINGS = {
 }
 
 
-def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> State:
-    return State("ConnectX5", "MCX", {**SETTINGS, **settings}, dict(absent or {}))
+def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> CardState:
+    return CardState("ConnectX5", "MCX", {**SETTINGS, **settings}, dict(absent or {}))
 
 
 def cards(devices: t.Iterable[tuple[str, dict[str, t.Any]]], **options: t.Any) -> list[Card]:
     return _card.cards([Device(*device) for device in devices], **options)
 
 
-def steps(wanted: dict[str, t.Any], state: State) -> tuple[tuple[str, ...], ...]:
+def steps(wanted: dict[str, t.Any], state: CardState) -> tuple[tuple[str, ...], ...]:
     return _card.plan(Card((PF0,), wanted), state).steps
 
 
@@ -214,7 +214,7 @@ def test_a_switch_of_one_port() -> None:
         ({"SRIOV_EN": 1}, state(NUM_OF_VFS=Setting(0, 0, 0)), "SRIOV_EN is true and NUM_OF_VFS 0"),
     ],
 )
-def test_what_cannot_be(wanted: dict[str, t.Any], state: State, message: str) -> None:
+def test_what_cannot_be(wanted: dict[str, t.Any], state: CardState, message: str) -> None:
     with pytest.raises(SriovError) as caught:
         steps(wanted, state)
     assert f"{PF0}: {message}" in str(caught.value)
@@ -235,7 +235,7 @@ def test_what_cannot_be(wanted: dict[str, t.Any], state: State, message: str) ->
     ],
 )
 def test_what_can_be(
-    wanted: dict[str, t.Any], state: State, done: tuple[tuple[str, ...], ...]
+    wanted: dict[str, t.Any], state: CardState, done: tuple[tuple[str, ...], ...]
 ) -> None:
     assert steps(wanted, state) == done
 

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _allocation, _experiment
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._allocation import (
     Choice,
-    Facility,
+    Supply,
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._experiment import Nic
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
@@ -101,7 +101,7 @@ def allocate(
     vlans: str = "2-4094",
 ) -> list[Choice]:
     """Return an allocation."""
-    facility = Facility(pfs, found(pfs) if state is None else state, excluded or {})
+    facility = Supply(pfs, found(pfs) if state is None else state, excluded or {})
     ids = _allocation.vlan_ids(vlans)
     return _allocation.allocate(nics, facility, mzid=MZID, policy=policy, vlans=ids)
 
@@ -161,7 +161,7 @@ def test_macs_are_made_of_the_names() -> None:
     assert len(set(macs)) == 5
     many = [choice.mac for choice in allocate([nic("a", n, f"l{n}") for n in range(14)])]
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs + many)
-    facility = Facility(PFS, found())
+    facility = Supply(PFS, found())
     others = _allocation.allocate(HELLO, facility, mzid="a.b.c", policy="spread", vlans=[2, 3])
     assert not {choice.mac for choice in others} & set(macs)
     assert [choice.mac for choice in allocate(HELLO[::-1])] == macs[::-1]
@@ -468,7 +468,7 @@ def test_what_is_refused_at_once() -> None:
         ):
             allocate(excluded={"x0": wrong})
     with pytest.raises(InputError, match="must be rid.eid.pid$"):
-        _allocation.allocate(HELLO, Facility(PFS, found()), mzid="a/b", policy="pack", vlans=[2])
+        _allocation.allocate(HELLO, Supply(PFS, found()), mzid="a/b", policy="pack", vlans=[2])
 
 
 def test_remedy() -> None:

@@ -10,16 +10,19 @@ import typing as t
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _placement
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._placement import Pf, Request
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._placement import (
+    PlacementPf,
+    Request,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def pf(
     host: str = "x0", name: str = "f0", domain: str = "xleaf0", free: int = 7, **more: t.Any
-) -> Pf:
+) -> PlacementPf:
     """Return a PF of 7 VFs."""
-    return Pf(host, name, domain, free, 7, **more)
+    return PlacementPf(host, name, domain, free, 7, **more)
 
 
 def lan(*nodes: str, **more: t.Any) -> list[Request]:
@@ -32,12 +35,12 @@ def node(count: int, **more: t.Any) -> list[Request]:
     return [Request(f"a eth{n}", "a", f"link{n}", **more) for n in range(1, count + 1)]
 
 
-def placed(pfs: list[Pf], requests: list[Request], policy: str = "spread") -> list[str]:
+def placed(pfs: list[PlacementPf], requests: list[Request], policy: str = "spread") -> list[str]:
     """Return the labels of the PFs of requests."""
     return [pfs[index].label for index in _placement.place(pfs, requests, policy)]
 
 
-def problems(pfs: list[Pf], requests: list[Request]) -> list[str]:
+def problems(pfs: list[PlacementPf], requests: list[Request]) -> list[str]:
     """Return why there is no placement."""
     with pytest.raises(_placement.Infeasible) as caught:
         _placement.place(pfs, requests, "spread")
@@ -142,7 +145,7 @@ def test_choice_is_taken_back_where_the_rest_has_no_place() -> None:
     ],
 )
 def test_states_of_the_search_that_differ_only(
-    pfs: list[Pf], requests: list[Request], policy: str
+    pfs: list[PlacementPf], requests: list[Request], policy: str
 ) -> None:
     check(pfs, requests, _placement.place(pfs, requests, policy))
 
@@ -275,12 +278,12 @@ def test_a_thousand_nics() -> None:
     check(pfs, requests, _placement.place(pfs, requests, "pack"))
 
 
-def check(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> None:
+def check(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int]) -> None:
     """Check that a placement keeps every constraint."""
     assert keeps(pfs, requests, found)
 
 
-def keeps(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> bool:
+def keeps(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int]) -> bool:
     """Return whether a placement keeps every constraint: told another way than the search does."""
     pairs = [(request, pfs[index]) for request, index in zip(requests, found, strict=True)]
     counts = collections.Counter(found)
@@ -299,10 +302,10 @@ def keeps(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> boo
 
 
 @st.composite
-def instances(draw: st.DrawFn) -> tuple[list[Pf], list[Request]]:
+def instances(draw: st.DrawFn) -> tuple[list[PlacementPf], list[Request]]:
     """Return a facility of at most 4 PFs and at most 6 NICs."""
     pfs = [
-        Pf(
+        PlacementPf(
             host=draw(st.sampled_from("xy")),
             name=f"f{index}",
             domain=draw(st.sampled_from("DE")),
@@ -333,7 +336,7 @@ def instances(draw: st.DrawFn) -> tuple[list[Pf], list[Request]]:
 @settings(max_examples=1000, deadline=None)
 @given(instances(), st.sampled_from(_placement.POLICIES))
 def test_found_where_brute_force_finds_one(
-    instance: tuple[list[Pf], list[Request]], policy: str
+    instance: tuple[list[PlacementPf], list[Request]], policy: str
 ) -> None:
     pfs, requests = instance
     tuples = itertools.product(range(len(pfs)), repeat=len(requests))

@@ -29,7 +29,7 @@ class Scene:
 
     def findings(self, **others: t.Any) -> list[_paired.Finding]:
         facility = _document.decode(bytes(self.model), _document.FACILITY)
-        model = _paired.Facility(facility, {"x0": self.facts, **others}, ["XpLink"])
+        model = _paired.PairedFacility(facility, {"x0": self.facts, **others}, ["XpLink"])
         return list(_checks.of_host(model.host("x0"), model))
 
     def finding(self, **others: t.Any) -> tuple[str, str, str, t.Any]:

@@ -28,7 +28,7 @@ def held(facility: Facility, pf: int = 0, vf: int = 0, mzid: str = MZID) -> dict
     return hold(facility.facts["x0"], mzid, pf, vf, NIC, MAC, 100)
 
 
-def shown(facility: Facility, pf: int = 0, vf: int = 0) -> _report.Vf:
+def shown(facility: Facility, pf: int = 0, vf: int = 0) -> _report.ReportVf:
     """Return how a VF of x0 is shown."""
     return facility.report().hosts[0].pfs[pf].vfs[vf]
 
@@ -54,7 +54,7 @@ def test_vf_that_is_held() -> None:
     facility = Facility(1)
     held(facility)
     facility.facts["x0"]["pfs"][0]["vfs"][0]["users"] = ["process 1 has it open"]
-    assert shown(facility) == _report.Vf(
+    assert shown(facility) == _report.ReportVf(
         vf=0,
         state="held",
         mzid=MZID,
@@ -279,7 +279,7 @@ def test_data_has_everything_once() -> None:
     for number, (host, pf) in enumerate(expected):
         assert strings[pfs["host"][number]] == host.name
         assert strings[pfs["leaf"][number]] == pf.leaf
-        for name in _report.Vf._fields:
+        for name in _report.ReportVf._fields:
             column = [strings[place] for place in lists[pfs[name][number]]]
             assert column == [_report.visible(getattr(vf, name)) for vf in pf.vfs]
 
