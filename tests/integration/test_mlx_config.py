@@ -219,7 +219,7 @@ def test_a_hidden_parameter_comes_after_its_switch(card: Hypervisor) -> None:
         ),
         ({**VFS, "NUM_OF_VFS": 128}, ["NUM_OF_VFS is larger than maximum allowed, which is 127"]),
         ({**VFS, "LINK_TYPE_P1": "wifi"}, ["WIFI is no value of its parameter"]),
-        ({**VFS, "NUM_OF_VFS": "many"}, ["a parameter that takes a number is to be a text"]),
+        ({**VFS, "NUM_OF_VFS": "many"}, ["the value is a text, but the parameter takes a number"]),
         (
             {"SRIOV_EN": 1, "NUM_OF_VFS": 127, "NUM_VF_MSIX": 100},
             ["NUM_OF_VFS does not fit the card's other parameters", "ask for fewer VFs"],

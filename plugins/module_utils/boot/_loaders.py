@@ -5,8 +5,8 @@
 """Boot loaders: where a host keeps the kernel arguments, and how its boot entries get them.
 
 A boot loader has configuration files, which an operator edits, and boot entries, which a tool makes
-of them. This module reads both, because a run may have ended between the edit and the tool, and
-because an entry shows better than a shell fragment what the next boot will have.
+from them. This module reads both. A run may have ended between the edit and the tool, and an entry
+shows better than a shell fragment what the next boot will have.
 
 Sources: grub-mkconfig(8), grubby(8), kernel-install(8), bootctl(1), and the Boot Loader Interface
 of systemd for the EFI variable.
@@ -50,7 +50,7 @@ _INSTALL_CONFIGS = tuple(
 _MODULES = "/usr/lib/modules"
 _OSTREE = "/run/ostree-booted"
 
-# How much of what a tool prints an error quotes, in characters.
+# How much of the output of a tool an error quotes, in characters.
 _TAIL = 500
 
 _GRUB_SECTION = re.compile(
@@ -58,9 +58,9 @@ _GRUB_SECTION = re.compile(
 )
 _GRUB_MARK = re.compile(r"^### (BEGIN|END) ", re.MULTILINE)
 _GRUB_ENTRY = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
-# What 10_linux itself puts before the arguments; of btrfs it adds an argument to them.
+# What 10_linux itself puts before the arguments. For btrfs, it adds an argument to them.
 _GRUB_LEAD = re.compile(r"root=\S+ ro(?=\s|\Z)(?!\s+rootflags=)")
-# What it may put behind them: of Ubuntu, and of Debian where there are several programs for init.
+# What it may put behind them: on Ubuntu, and on Debian if there are several programs for init.
 _GRUB_REAR = re.compile(r"(?:\s+(?:\$vt_handoff|init=\S+))+\Z")
 _GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
 
@@ -79,9 +79,9 @@ class BootLoader(abc.ABC):
 
     @abc.abstractmethod
     def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
-        """*files* with what is *wanted*; a file without text is to be removed.
+        """*files* with what is *wanted*; a file without text has to be removed.
 
-        Raises `SriovError` if no edit without harm is possible.
+        Raises `SriovError` if every edit would do harm.
         """
 
     @abc.abstractmethod
@@ -89,7 +89,7 @@ class BootLoader(abc.ABC):
         """The command lines of the boot entries that the tool makes; `None` where unknown."""
 
     def unfinished(self) -> bool:
-        """Whether the files were written, but the tool is known not to have ended."""
+        """Whether the files were written, but the tool has certainly not ended."""
         return False
 
     def expected(
@@ -103,7 +103,7 @@ class BootLoader(abc.ABC):
         return [_command_line.complete(entry, wanted) for entry in entries]
 
     def all_entries(self) -> list[str]:
-        """`entries`, and those that have fewer arguments on purpose."""
+        """`entries`, and those that lack some arguments on purpose."""
         return self.entries() or []
 
     def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
@@ -117,7 +117,7 @@ class BootLoader(abc.ABC):
         ]
 
     def apply(self, files: t.Mapping[str, str], wanted: WantedArguments) -> None:
-        """Write *files*, those that change, and give the boot entries what is *wanted*.
+        """Write those of *files* that change, and give the boot entries what is *wanted*.
 
         Removes a file only after the tool made the entries without it. So a run that ends in
         between leaves something that is newer than the entries.
@@ -129,7 +129,7 @@ class BootLoader(abc.ABC):
                 self.host.remove(path)
 
     def make(self) -> None:  # noqa: B027
-        """Make the boot entries of the files, if a tool does that."""
+        """Make the boot entries from the files, if a tool does that."""
 
     def _running(self) -> str:
         return self.host.read("/proc/cmdline") or ""
@@ -140,9 +140,9 @@ class BootLoader(abc.ABC):
 
 
 class Grub(BootLoader):
-    """GRUB as Debian and Ubuntu set it up: shell fragments, of which update-grub makes grub.cfg.
+    """GRUB as Debian and Ubuntu set it up: update-grub makes grub.cfg from shell fragments.
 
-    The arguments go into a file of their own, the last of those that update-grub reads.
+    The arguments go into a file of their own, the last one that update-grub reads.
     """
 
     name = "grub"
@@ -182,7 +182,7 @@ class Grub(BootLoader):
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
 
         def made(entry: str) -> str:
-            # An operator may have changed the files since without making the entries.
+            # An operator may have changed the files since, and not made the entries.
             lead = _GRUB_LEAD.match(entry)
             if lead:
                 rear = _GRUB_REAR.search(entry)
@@ -284,7 +284,7 @@ class Grubby(BootLoader):
 
 
 class SystemdBoot(BootLoader):
-    """/etc/kernel/cmdline, of which kernel-install makes an entry for each installed kernel."""
+    """/etc/kernel/cmdline, from which kernel-install makes an entry for each installed kernel."""
 
     name = "systemd-boot"
 
@@ -357,9 +357,9 @@ class SystemdBoot(BootLoader):
 
 
 class Elsewhere(BootLoader):
-    """No boot loader that this collection can change, for the *cause*.
+    """No boot loader that this collection can change, because of *cause*.
 
-    The arguments come from a network boot server, say, and *remedy* tells where they are set.
+    The arguments come from a network boot server, for example. *remedy* tells where to set them.
     """
 
     name = "none"
@@ -406,7 +406,7 @@ def find(host: Host) -> BootLoader:
         host,
         "no boot loader was found to mend that: neither update-grub nor grubby is installed, and "
         f"there is no {KERNEL_CMDLINE}",
-        "Set the arguments where this host is booted from",
+        "Set the arguments where this host boots from",
     )
 
 
@@ -415,7 +415,7 @@ class BootPlan(t.NamedTuple):
 
     *files* are the new texts of the files that change. *entries* are the command lines of the boot
     entries afterwards; `None` if the boot loader does not show them. *remake* tells whether to make
-    the entries again, *changed* whether anything is known to become different.
+    the entries again, *changed* whether the plan certainly changes something.
     """
 
     files: dict[str, str]
@@ -456,8 +456,8 @@ def plan(
 class Arguments(t.NamedTuple):
     """The kernel arguments *wanted* of a host whose IOMMU is *platform*, and the way to them.
 
-    *files* and *entries* are as in `BootLoader`, *plan* is what has to be done. *reason* tells why
-    that takes a reboot, and is empty if it takes none.
+    *files* and *entries* are as in `BootLoader`. *plan* is what has to be done. *reason* tells why
+    that takes a reboot; it is empty if it takes none.
     """
 
     loader: BootLoader
@@ -472,19 +472,19 @@ class Arguments(t.NamedTuple):
 
     @property
     def reboot_cause(self) -> _reboot.Cause | None:
-        """Why the host has to restart; `None` if it has not."""
+        """Why the host has to reboot; `None` if it has not."""
         if not self.reason:
             return None
         return _reboot.Cause(
             cause="iommu",
-            reason=f"the IOMMU is not effective, since {self.reason}",
+            reason=f"the IOMMU is not effective, because {self.reason}",
             remedy=f"the host boots with other arguments than {self.loader.name} is set to; see "
             "which boot loader and which entry the firmware starts (efibootmgr, bootctl)",
         )
 
     @property
     def steps(self) -> dict[str, list[str]]:
-        """What is done, by the file that it is done to, the boot entries last."""
+        """What the plan does, by the file that changes, the boot entries last."""
         if not self.plan.changed:
             return {}
         text = self.entries[0] if self.entries else self.running
@@ -510,7 +510,7 @@ def plan_host(
 ) -> Arguments:
     """Read *host* and plan the arguments *present* and *absent*, with *iommu* also the IOMMU's.
 
-    Raises `SriovError` for what is no argument, and if no argument can give what *iommu* asks for.
+    Raises `SriovError` if one of them is no argument, or if none can give what *iommu* asks for.
     """
     running = host.read("/proc/cmdline") or ""
     platform = _iommu.platform(host)

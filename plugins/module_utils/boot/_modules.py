@@ -29,7 +29,7 @@ class ModulesPlan(t.NamedTuple):
 
     @property
     def steps(self) -> dict[str, list[str]]:
-        """What is done, by the module or file that it is done to."""
+        """What the plan does, by the module or file that it changes."""
         written = {self.file: ["write"]} if self.after != self.before else {}
         return {**{module: ["load"] for module in self.load}, **written}
 

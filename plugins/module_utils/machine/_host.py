@@ -286,10 +286,11 @@ class _BoundedNetlink:
 
 
 class _Helper:
-    """A child process that does what can block for ever, so that this process can give it up.
+    """A child process that makes the calls which can block for ever.
 
-    Often nobody can even kill what the kernel blocks, and a thread would keep this process with it.
-    One child serves all calls, so a call costs some 50 microseconds and no fork.
+    This process can then give the child up. Often nobody can kill what the kernel blocks, and a
+    thread would keep its process with it. One child serves all calls, so a call costs some 50
+    microseconds and no fork.
     """
 
     def __init__(self, kept: int | None) -> None:

@@ -72,7 +72,7 @@ def devices(host: Host, links: t.Sequence[Link] | None = None) -> dict[str, str]
 
 
 def _carriers(network: _Network, connections: t.Iterable[_ssh.Connection]) -> dict[str, str]:
-    """The interfaces that routes and connections name, each with what it carries."""
+    """What each interface carries that a route or a connection names."""
     found: dict[str, str] = {}
     here = [connection for connection in connections if not connection.elsewhere]
     for connection in here:

@@ -27,7 +27,7 @@ _NO_WIDTH = 255
 
 
 class PcieLink(t.NamedTuple):
-    """The link of a PCI Express function now, and the best that the function can have.
+    """The present link of a PCI Express function, and the best that the function can have.
 
     Speeds are in GT/s, widths in lanes.
     """
@@ -39,9 +39,10 @@ class PcieLink(t.NamedTuple):
 
 
 class NetworkPort(t.NamedTuple):
-    """A network port, or a function without one because it has no interface.
+    """A network port. A function without an interface counts as one port.
 
-    *speed* is in bit/s, `None` if there is no link or its speed is unknown. *mtu* is in bytes.
+    *speed* is in bit/s; it is `None` if there is no link or its speed is unknown. *mtu* is in
+    bytes.
     """
 
     address: str

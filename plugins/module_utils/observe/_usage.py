@@ -85,7 +85,7 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
 def _holdings(
     host: Host, ledger: _ledger.Ledger, own: t.Container[str]
 ) -> t.Iterator[tuple[str, str]]:
-    """The addresses of the VFs that materializations other than *own* have, and for whom."""
+    """The addresses of the VFs that materializations other than *own* have, and for which NIC."""
     had = [
         (holder, entry)
         for holder, entries in ledger.items()
