@@ -107,8 +107,9 @@ class Card(t.NamedTuple):
 
 
 class CardState(t.NamedTuple):
-    """What the tool shows of a card. *absent* has the reason for each parameter that it does not
-    show.
+    """What the tool shows of a card.
+
+    *absent* has the reason for each wanted parameter that it does not show.
     """
 
     type: str

@@ -86,20 +86,20 @@ def test_names_that_are_no_file_names_are_refused(name: str) -> None:
     [
         ([], "no hypervisors"),
         ([{"name": "wires", "pfs": []}], "host 'wires': the twin needs this name"),
-        ([{"name": "x0", "pfs": []}, {"name": "x0", "pfs": []}], "host 'x0' is there twice"),
+        ([{"name": "x0", "pfs": []}, {"name": "x0", "pfs": []}], "two hosts have the name 'x0'"),
         ([{"name": "x0", "pfs": [pf(1, None, mac="04:70")]}], "PF 'ens1': '04:70' is not a MAC"),
         ([{"name": "x0", "pfs": [pf(1, None, mac=None)]}], "is not a MAC"),
         ([{"name": "x0", "pfs": [{}]}], "host 'x0', PF 0"),
         (
             [{"name": "x0", "pfs": [pf(1, None)]}, {"name": "x1", "pfs": [pf(1, None)]}],
-            "host 'x1', PF 'ens1': 04:70:00:00:00:01 is that of host 'x0', PF 'ens1' too",
+            "host 'x1', PF 'ens1': host 'x0', PF 'ens1' has 04:70:00:00:00:01, too",
         ),
         (
             [
                 {"name": "a", "pfs": [pf(1, None, name="b-c")]},
                 {"name": "a-b", "pfs": [pf(2, None, name="c")]},
             ],
-            "a-b-c is that of host 'a', PF 'b-c' too",
+            "host 'a', PF 'b-c' has a-b-c, too",
         ),
     ],
 )
