@@ -36,10 +36,10 @@ _REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Supply:
-    """What VFs are taken of, each by the name of its host.
+    """What the VFs are chosen from; each mapping is by the name of a host.
 
-    ``pfs`` are the inventory's ``sriov_pfs``, ``found`` the results of ``sriov_info``, and
-    ``excluded`` names and MAC addresses of PFs that are to give no VF.
+    ``pfs`` are the inventory's ``sriov_pfs``, and ``found`` the results of ``sriov_info``.
+    ``excluded`` has the names and MAC addresses of PFs that must give no VF.
     """
 
     pfs: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
@@ -51,8 +51,8 @@ class Supply:
 class Function:
     """A PF as its host has it.
 
-    ``name`` and ``mac`` may be empty. ``taken`` are the VFs that are not to be had, ``rates`` what
-    each of these may send at most, in Mbit/s.
+    ``name`` and ``mac`` may be empty. ``taken`` are the indexes of the VFs that are not free, and
+    ``rates`` is the most that each of these may send, in Mbit/s.
     """
 
     host: str
@@ -81,7 +81,7 @@ class Function:
 
     @property
     def free(self) -> list[int]:
-        """The indexes of the VFs that can be had."""
+        """The indexes of the VFs that are free."""
         return [index for index in range(self.count) if index not in self.taken]
 
 
@@ -111,9 +111,9 @@ class _Holding(t.NamedTuple):
 
 
 def vlan_ids(text: str) -> list[int]:
-    """Return the VLAN ids of, for example, ``100-199,300``, sorted.
+    """Return the VLAN ids of ranges such as ``100-199,300``, sorted.
 
-    :raises InputError: it does not list ranges of 1 to 4094
+    :raises InputError: ``text`` is not a list of ranges of 1 to 4094
     """
     ids: set[int] = set()
     for part in text.split(","):
@@ -136,7 +136,7 @@ def allocate(
     policy: str,
     vlans: t.Sequence[int],
 ) -> list[Choice]:
-    """Return the VF of each guest NIC; what the materialization has already stays as it is.
+    """Return the VF of each guest NIC. What the materialization has already stays as it is.
 
     :param mzid: id of the materialization, rid.eid.pid
     :param policy: one of ``_placement.POLICIES``
@@ -152,7 +152,7 @@ def allocate(
     unasked = [host for host in facility.pfs if host not in facility.found]
     if unasked:
         raise InputError(
-            f"what is in use on {listed(unasked)} is not known: ask all hypervisors, without"
+            f"nobody knows what is in use on {listed(unasked)}: ask all hypervisors, without"
             " --limit"
         )
     for host, excluded in facility.excluded.items():
@@ -166,7 +166,7 @@ def allocate(
 
 
 class _Allocation:
-    """Works out one allocation; what is in use comes from the hosts' ledgers and from their VFs."""
+    """Works out one allocation. The hosts' ledgers and VFs tell it what is in use."""
 
     def __init__(self, nics: t.Sequence[Nic], facility: Supply, mzid: str) -> None:
         self._nics = nics
@@ -176,7 +176,7 @@ class _Allocation:
         ]
         self._by_mac = {(f.host, f.mac): f for f in self._functions}
         self._macs = {function.mac for function in self._functions}
-        # VLAN ids in use, each with its leaf domain; None for a PF whose domain is not known.
+        # VLAN ids in use, each with its leaf domain. A PF of unknown domain has None.
         self._vlans: set[tuple[str | None, int]] = set()
         own: dict[tuple[str, str], _Holding] = {}
         for host, state in facility.found.items():
@@ -184,11 +184,11 @@ class _Allocation:
         self._held = self._keep(own)
 
     def _read(self, host: str, state: t.Mapping[str, t.Any]) -> dict[tuple[str, str], _Holding]:
-        """Note what a host has in use; return what the materialization itself has."""
+        """Note what a host has in use; return what this materialization has there."""
         own = {}
         for mzid, entries in state["materializations"].items():
             for entry in entries:
-                # Where the guest tags its frames itself, the VF has no VLAN, but the entry has.
+                # If the guest tags its frames itself, the entry has the VLAN and the VF has none.
                 values = {**entry["values"], "vlan": entry["vlan"]}
                 holding = _Holding(host, entry["pf_mac"], entry["vf"], values)
                 if mzid == self._mzid:
@@ -200,14 +200,14 @@ class _Allocation:
             self._macs.add(pf["mac"])
             for vf in pf["vfs"]:
                 if (host, pf["mac"], vf["index"]) not in ours:
-                    # Without a driver it is nobody's, but its frames would be on that VLAN still.
+                    # A VF without driver is nobody's, but its frames would still be on that VLAN.
                     self._use(host, pf["mac"], vf["index"] if vf["driver"] else None, vf)
         return own
 
     def _use(
         self, host: str, pf_mac: str, index: int | None, values: t.Mapping[str, t.Any]
     ) -> None:
-        """Note that a VF has these attributes, and with an index that it is not to be had."""
+        """Note the attributes of a VF; if ``index`` is given, note also that the VF is not free."""
         function = self._by_mac.get((host, pf_mac))
         if function and index is not None:
             function.taken.add(index)
@@ -234,7 +234,7 @@ class _Allocation:
                 problems.append(
                     f"{nic.label}: it has VF {holding.vf} of the PF {holding.pf_mac} on"
                     f" {holding.host}, which"
-                    f" {'is not to be had' if function else 'the inventory does not offer'};"
+                    f" {'is not free' if function else 'the inventory does not offer'};"
                     f" dematerialize {self._mzid} first"
                 )
         if problems:
@@ -309,8 +309,9 @@ class _Allocation:
             vlan = next((v for v in wanted if v in VLANS and v not in used), None)
             if vlan is None:
                 problems.append(
-                    f"link {_names.quoted(link)}: no VLAN is free in the leaf domain"
-                    f" {domain or 'that is unknown'}: 0 of {len(vlans)}, 1 needed; name more VLANs"
+                    f"link {_names.quoted(link)}: no VLAN is free in"
+                    f" {f'leaf domain {domain}' if domain else 'its unknown leaf domain'}:"
+                    f" 0 of {len(vlans)}, 1 needed; name more VLANs"
                 )
             else:
                 chosen[link] = vlan
@@ -320,7 +321,7 @@ class _Allocation:
         return chosen
 
     def _nic_macs(self) -> dict[Nic, str]:
-        """Return the MAC address of each NIC: the one it has, or one made of its name."""
+        """Return the MAC address of each NIC: the one it has, or one that is made from its name."""
         macs = {}
         for nic in sorted(self._nics, key=lambda nic: nic not in self._held):
             holding = self._held.get(nic)

@@ -27,8 +27,9 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names, _schema, _xir
 
-# By PCI vendor, the devices of each value of xir.NICModel, as pci.ids calls them (PCI ID Project,
-# https://pci-ids.ucw.cz, 2023-04-10). Names that are no NICModel are of families that it lacks.
+# By PCI vendor, the device ids of each value of xir.NICModel, by their names in pci.ids (PCI ID
+# Project, https://pci-ids.ucw.cz, 2023-04-10). Names that are no NICModel are families that it
+# lacks.
 _NIC_MODELS = {
     "0x15b3": {
         "ConnectX-3": "1003 1007",
@@ -140,7 +141,7 @@ def _lldp(host: PairedHost) -> t.Iterator[Finding]:
         yield host.finding(
             INFO,
             "lldp",
-            "no lldpd answers on it, so its cabling is unchecked",
+            "no lldpd answers on it, so the audit did not check its cabling",
             "install lldpd on it",
         )
 
@@ -159,7 +160,7 @@ def _nic_model(nic: PairedNic) -> t.Iterator[Finding]:
     if fix:
         values |= {"right": model, "fix": fix}
     if not nic.nic.model:
-        # The zero value is Intel200, which cannot be told from unset.
+        # Intel200 is the zero value, which nobody can tell from unset.
         if fix and model != declared:
             yield Finding(
                 INFO,
@@ -219,7 +220,7 @@ def _mac_address(port: PairedPort, host: PairedHost, model: PairedFacility) -> t
         yield port.finding(
             INFO,
             "mac",
-            "the model gives it no MAC address, so that its name has to do",
+            "the model gives it no MAC address, so only its name identifies it",
             "correct the model",
             **values,
         )
@@ -234,7 +235,7 @@ def _mac_address(port: PairedPort, host: PairedHost, model: PairedFacility) -> t
 
 
 def _where_to_look(host: PairedHost) -> str:
-    """What helps where a port is missing: one without a driver has no interface and no MAC."""
+    """What helps if a port is missing: one without a driver has no interface and no MAC."""
     idle = [
         f"{port['address']} [{port['vendor'][2:]}:{port['device'][2:]}]"
         for port in host.facts["ports"]
@@ -253,7 +254,7 @@ def _unknown_port(found: Facts, host: PairedHost, model: PairedFacility) -> t.It
         message += f" here, and gives its MAC address to {owner}"
     elif found["mac"] is None:
         message = "it has no MAC address to compare" + (
-            ", as it has no driver" if found["driver"] is None else ""
+            ", because it has no driver" if found["driver"] is None else ""
         )
     yield Finding(
         WARNING if is_pf else INFO,
@@ -261,7 +262,7 @@ def _unknown_port(found: Facts, host: PairedHost, model: PairedFacility) -> t.It
         host.name,
         f"{host.name} {called(found)}",
         message,
-        "correct the model, or see what was plugged in there",
+        "correct the model, or see which card was plugged in there",
         field="Port.mac",
         actual=found["mac"],
     )
@@ -318,7 +319,7 @@ def _capacity(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
             WARNING,
             "capacity",
             f"the model declares {_rate(declared)}, the link has {_rate(speed)}",
-            "correct the model, or see to the cable and to the port at its other end",
+            "correct the model, or check the cable and the port at its other end",
             field="Port.capacity",
             declared=declared,
             actual=speed,
@@ -336,8 +337,8 @@ def _link(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
             yield port.finding(
                 INFO,
                 "link",
-                "the interface is down: speed and neighbour are unchecked",
-                "prepare the host, which sets it up, and audit it again",
+                "the interface is down, so the audit did not check speed and neighbour",
+                "prepare the host, which sets the interface up, and audit it again",
                 **values,
             )
     elif found["carrier"] is False:
@@ -345,7 +346,7 @@ def _link(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
             WARNING,
             "link",
             "the model has a cable at it, but there is no carrier",
-            "see to the cable and to the port at its other end, or correct the model",
+            "check the cable and the port at its other end, or correct the model",
             **values,
         )
 
@@ -361,7 +362,7 @@ def _leaf(
             yield port.finding(
                 INFO,
                 "leaf",
-                "no neighbour tells its name here, so the cabling is unchecked",
+                "no neighbour tells its name here, so the audit did not check the cabling",
                 "enable LLDP on the switch",
                 **values,
             )
@@ -369,14 +370,14 @@ def _leaf(
     system, name = neighbour["system"] or "", neighbour["port"] or ""
     actual = f"{system} {name}".strip()
     seen = model.resource_named(system)
-    told = f"LLDP tells of {_names.quoted(actual)}"
+    told = f"LLDP names {_names.quoted(actual)}"
     values |= {"actual": actual, "right": actual if seen is not None else None}
     if port.leaf is None:
         if seen is not None and seen.id != host.name:
             yield port.finding(
                 WARNING,
                 "leaf",
-                f"the model cables it to no switch that is known, {told}",
+                f"the model cables it to no known switch, {told}",
                 "correct the model",
                 **values,
             )
@@ -385,7 +386,7 @@ def _leaf(
         yield port.finding(
             WARNING,
             "leaf",
-            f"the model cables it to {declared}, {told}, which it lacks",
+            f"the model cables it to {declared}, {told}, which the model lacks",
             "correct the model, or the name of the switch",
             **values,
         )
@@ -415,7 +416,7 @@ def _pcie(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
             WARNING if port.max_vfs else INFO,
             "pcie",
             f"its PCIe link has {now}, the card can do {most}",
-            "use a slot with more lanes or of a newer generation, or see to the card's seat",
+            "use a slot with more lanes or of a newer generation, or check the seat of the card",
             actual=now,
         )
 
@@ -438,7 +439,7 @@ def _numa(port: PairedPort, found: Facts, host: PairedHost) -> t.Iterator[Findin
         yield port.finding(
             WARNING,
             "numa",
-            "the firmware names no NUMA node for it, though for other ports",
+            "the firmware names no NUMA node for it, but names one for other ports",
             "update the firmware of the host, or use another slot: its guests may run far from it",
         )
 
@@ -456,7 +457,7 @@ def _acs(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
 def _iommu_group(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
     vfs = {vf["address"]: vf for vf in pf["vfs"]}
     shared = [vf for vf in vfs.values() if vf["group_mates"]]
-    remedy = "use a slot with ACS above it: devices of one group can only go to one guest"
+    remedy = "use a slot with ACS above it: all devices of one group must go to one guest"
     if shared:
         mates = sorted({mate for vf in shared for mate in vf["group_mates"]})
         yield port.finding(

@@ -5,8 +5,8 @@
 """The hosts, NICs and ports of a facility model, each with what the machine tells of it. PRIVATE.
 
 The facts are what the module sriov_info tells of each host. A port of the model is the port of the
-host that has its permanent MAC address. Where none has it, it is that of its name whose MAC address
-the model lacks.
+host that has its permanent MAC address. If none has it, it is the port with its name, unless the
+model gives that port's MAC address to another.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names,
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 ERROR = "error"
-"""To prepare the host, or to materialize what the model promises, would fail or harm."""
+"""Preparing the host, or materializing what the model promises, would fail or do harm."""
 
 WARNING = "warning"
-"""It works, but less than the model promises, or less well."""
+"""VFs work, but there are fewer than the model promises, or they work less well."""
 
 INFO = "info"
-"""The model says less than it could, or something remains unchecked."""
+"""The model says less than it could, or the audit could not check something."""
 
 SEVERITIES = (ERROR, WARNING, INFO)
 
 Facts = t.Mapping[str, t.Any]
-"""What a host tells of itself, or of one of its ports."""
+"""What a host tells about itself, or about one of its ports."""
 
 
 class Finding(t.NamedTuple):
-    """Where the model and a host differ.
+    """A difference between the model and a host.
 
-    ``element`` is that of the model, and what the host calls it where the model lacks it. ``field``
+    ``element`` is that of the model. If the model lacks it, it is what the host calls it. ``field``
     is the field of XIR that says ``declared``; the host says ``actual``, and ``right`` is what the
     model should say. ``fix`` is there if the model can be corrected.
     """
@@ -62,10 +62,11 @@ class Finding(t.NamedTuple):
 class PairedPort(t.NamedTuple):
     """A port of the model.
 
-    ``found`` is what the facts tell of the same port of the host, ``pf`` what they tell of it as a
-    PF, each None where it is not there. ``for_vfs`` tells whether it has a link role of the PFs
-    that the inventory offers, ``leaf`` is the port of a switch at the other end of its cable. A
-    port ``is_bmc`` is the management controller's, which the operating system does not see.
+    ``found`` is what the facts tell of the same port of the host, and ``pf`` what they tell of it
+    as a PF; each is None if it is not there. ``for_vfs`` tells whether the port has a link role of
+    the PFs that the inventory offers. ``leaf`` is the port of a switch at the other end of its
+    cable. A port ``is_bmc`` if it belongs to the management controller, so that the operating
+    system does not see it.
     """
 
     host: str
@@ -92,7 +93,10 @@ class PairedPort(t.NamedTuple):
 
     @property
     def grave(self) -> str:
-        """The severity of what prevents VFs, which are only asked of a PF that is offered."""
+        """The severity of what prevents VFs.
+
+        It is an error only for a PF that is offered.
+        """
         return ERROR if self.offered else WARNING
 
     @property
@@ -107,7 +111,7 @@ class PairedPort(t.NamedTuple):
         return Finding(severity, check, self.host, self.element, message, remedy, **values)
 
     def fix(self, *field: str, value: int | str) -> Fix:
-        """Return the correction of a field, which ``field`` leads to from the port."""
+        """Return the correction of the field that ``field`` leads to from the port."""
         return Fix((*self.path, *field), value)
 
 
@@ -124,7 +128,7 @@ class PairedNic(t.NamedTuple):
 class PairedHost(t.NamedTuple):
     """A host: its resource in the model, and what it told.
 
-    ``unknown`` are the ports of the host that are no ports of the resource.
+    ``unknown`` are the ports of the host that the resource lacks.
     """
 
     resource: t.Any
@@ -159,7 +163,7 @@ class PairedFacility:
         facts: t.Mapping[str, Facts],
         link_roles: t.Collection[str],
     ) -> None:
-        # Without it every MAC address would seem to be wrong.
+        # Without it, every MAC address would seem wrong.
         _names.require_netaddr()
         self.resources = {r.id: (index, r) for index, r in enumerate(facility.resources)}
         self._facts = facts
@@ -212,7 +216,7 @@ class PairedFacility:
 
     @functools.cached_property
     def model_macs(self) -> dict[str, str]:
-        """The resources of the model by the MAC addresses of their ports."""
+        """The resource of the model that has each MAC address at one of its ports."""
         return {
             mac: resource.id
             for _index, resource in self.resources.values()
@@ -237,7 +241,7 @@ class PairedFacility:
         return found
 
     def resource_named(self, system: str) -> t.Any:
-        """Return the resource that calls itself ``system``, by its id or its name; None if none."""
+        """Return the resource with the id or the name ``system``; None if there is none."""
         return self._by_name.get(system.lower()) or self._by_name.get(
             system.lower().partition(".")[0]
         )
@@ -251,7 +255,7 @@ class PairedFacility:
 
 
 def _mac(text: str) -> str | None:
-    """Return a MAC address as facts have it; None for a text that is none."""
+    """Return a MAC address in the form of the facts; None for a text that is none."""
     try:
         return _names.mac(text, "MAC") if text else None
     except InputError:

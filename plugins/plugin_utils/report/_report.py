@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The report: what the hosts of a facility have of SR-IOV and who uses it, as one page. PRIVATE.
+"""The report: the SR-IOV of a facility's hosts and who uses it, as one page. PRIVATE.
 
-What hosts and models tell is joined here, in plain values; ``report/`` holds the page that shows
-them. docs/report.md describes the page.
+This module joins what hosts and models tell, in plain values. The files ``page.*`` make the page
+that shows them. docs/report.md describes the page.
 """
 
 from __future__ import annotations
@@ -24,27 +24,25 @@ import jinja2
 import markupsafe
 
 STATES = ("free", "driver", "held", "foreign", "error")
-"""Of a VF: nobody's without and with a driver; the ledger's; used by somebody who is not in the
-ledger; and not what the ledger says."""
+"""The states of a VF; docs/report.md explains them."""
 
 SEVERITIES = ("error", "warning", "info")
 
 TEXT_LIMIT = 2000
-"""Characters of a text that are shown; hosts can send any number of them."""
+"""How many characters of a text the page shows; hosts can send any number of them."""
 
 Facts = t.Mapping[str, t.Any]
-"""What ``sriov_info`` tells of a host, or why it told nothing, as Ansible's result of the task or
-in ``error``."""
+"""What ``sriov_info`` tells of a host, or why it told nothing: Ansible's result, or ``error``."""
 
 _PARTICULAR = re.compile(r"[^\s(),;]*\d[^\s(),;]*")
 _PARTS = Path(__file__).parent
 
 
 class ReportVf(t.NamedTuple):
-    """A VF as the page shows it; an empty text is what there is none of.
+    """A VF as the page shows it; an empty text stands for none.
 
-    ``mzid`` and ``nic`` are the materialization and the guest's NIC that the ledger gives it to.
-    ``vlan`` is 0 for none and None where it is not known. ``note`` tells who uses it, or how it
+    ``mzid`` and ``nic`` are the materialization that has the VF in the ledger, and the guest's NIC.
+    ``vlan`` is 0 for none and None if it is unknown. ``note`` tells who uses the VF, or how it
     differs from what the ledger says.
     """
 
@@ -60,10 +58,10 @@ class ReportVf(t.NamedTuple):
 
 
 class ReportPf(t.NamedTuple):
-    """A PF of a host, of its model, or of its ledger.
+    """A PF that a host, its model, or its ledger has.
 
     ``declared`` is the number of VFs in the model, None for a PF that the model does not offer.
-    ``note`` tells what is wrong with it.
+    ``note`` tells what is wrong with the PF.
     """
 
     name: str
@@ -76,7 +74,7 @@ class ReportPf(t.NamedTuple):
 
 
 class ReportHost(t.NamedTuple):
-    """A host; ``error`` tells why it gave no answer, and is empty where it did."""
+    """A host; ``error`` tells why it gave no answer, and is empty if it did."""
 
     name: str
     error: str
@@ -92,7 +90,7 @@ class Place(t.NamedTuple):
 
 @dataclasses.dataclass
 class Remark:
-    """What is wrong, how to mend it, and the places where it is so."""
+    """What is wrong, how to mend it, and the places where it is wrong."""
 
     text: str
     remedy: str = ""
@@ -132,7 +130,7 @@ class Totals:
 
 
 class Report(t.NamedTuple):
-    """The hosts of a facility, and how what they tell differs from its model."""
+    """The hosts of a facility, and how they differ from its model."""
 
     facility: str
     model: str
@@ -160,7 +158,7 @@ def report(
     :param made: the time at which the hosts were asked
     """
     hosts = [_host(name, facts[name], pfs.get(name) or ()) for name in sorted(facts, key=_natural)]
-    # What the audit finds of a host without answer is that it gave none.
+    # A host that gave no answer is a finding of the audit, too, which would say it twice.
     silent = {host.name for host in hosts if host.error}
     findings = [finding for finding in findings if finding["host"] not in silent]
     return Report(facility, model, made, hosts, findings)
@@ -183,7 +181,7 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
     for mzid, entries in facts["materializations"].items():
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
-            # A VF that is held and reserved, to be changed, is one VF.
+            # A VF that is held, and reserved to be changed, is one VF.
             if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
                 holdings[entry["pf_mac"]].append(_Holding(mzid, entry))
     pfs = []
@@ -208,14 +206,14 @@ def _error(facts: Facts) -> str:
 
 
 def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
-    """Return whether the model means this PF: by MAC, by name only where it gives no MAC."""
+    """Return whether the model means this PF: by MAC, or by name if the model gives no MAC."""
     if declared.get("mac"):
         return bool(found["mac"] == declared["mac"])
     return bool(found["interface"] == declared["name"])
 
 
 class _Holding(t.NamedTuple):
-    """An entry of the ledger, and the materialization that has it."""
+    """An entry of a ledger, and the materialization that has it."""
 
     mzid: str
     entry: t.Mapping[str, t.Any]
@@ -304,7 +302,7 @@ def _differences(vf: t.Mapping[str, t.Any] | None, entry: t.Mapping[str, t.Any])
     if _is_reserved(entry):
         return
     if entry["state"] != "ready":
-        yield f"the ledger says {entry['state']}: a run began and did not end, run it again"
+        yield f"the ledger says {entry['state']}: a run began and did not end; run it again"
         return
     recorded = {"PCI address": entry["address"], "driver": entry["driver"]}
     actual = {"PCI address": vf["address"], "driver": vf["driver"]}
@@ -341,7 +339,7 @@ def by_host(made: Report) -> list[Totals]:
 
 
 def by_leaf(made: Report) -> list[Totals]:
-    """Return the sums over the PFs that each leaf has; its name is empty where none is known."""
+    """Return the sums over the PFs at each leaf; its name is empty for PFs of unknown leaf."""
     result: dict[str, Totals] = {}
     for host in made.hosts:
         for pf in host.pfs:
@@ -350,7 +348,7 @@ def by_leaf(made: Report) -> list[Totals]:
 
 
 def by_materialization(made: Report) -> list[Totals]:
-    """Return the sums over the VFs of each materialization, which are those of the ledgers."""
+    """Return the sums over the VFs that each materialization has in the ledgers."""
     result: dict[str, Totals] = {}
     for host in made.hosts:
         for pf in host.pfs:
@@ -364,7 +362,7 @@ def by_materialization(made: Report) -> list[Totals]:
 
 
 def topics(made: Report) -> list[Topic]:
-    """Return what needs somebody, the worst first."""
+    """Return what needs attention, the worst first."""
     silent, wrong, foreign, odd = _Remarks(), _Remarks(), _Remarks(), _Remarks()
     for host in made.hosts:
         if host.error:
@@ -388,9 +386,9 @@ def topics(made: Report) -> list[Topic]:
         )
     found = [
         silent.topic("error", "Hosts without answer"),
-        wrong.topic("error", "VFs that are not what the ledger says"),
-        foreign.topic("warning", "VFs that somebody uses who is not in the ledger"),
-        odd.topic("warning", "PFs with VFs that are not as they should be"),
+        wrong.topic("error", "VFs in error: they differ from the ledger"),
+        foreign.topic("warning", "VFs in foreign use: no ledger has them"),
+        odd.topic("warning", "PFs with VFs, but with a problem"),
         *(
             remarks.topic(severity, f"Differs from the model: {check}")
             for (severity, check), remarks in audited.items()
@@ -403,7 +401,7 @@ def topics(made: Report) -> list[Topic]:
 
 
 class _Remarks:
-    """Collects remarks; the places of those that say the same go together."""
+    """Collects remarks. Places with the same remark share it."""
 
     def __init__(self) -> None:
         self._remarks: dict[tuple[str, str], Remark] = {}
@@ -412,7 +410,7 @@ class _Remarks:
         self._remarks.setdefault((text, remedy), Remark(text, remedy)).places.append(place)
 
     def add_like(self, place: Place, text: str) -> None:
-        """Add a remark that says the same as others if only numbers and names with numbers differ.
+        """Add a remark. It joins another that differs only in numbers and in names with numbers.
 
         The table has the whole text for each place.
         """
@@ -427,7 +425,7 @@ class _Remarks:
 
 
 def query(**words: t.Any) -> str:
-    """Return what finds this in the table: ``column:value``, quoted where it has to be."""
+    """Return the query that finds this in the table: ``column:value``, quoted if necessary."""
     return " ".join(f"{name}:{_quoted(visible(value))}" for name, value in words.items())
 
 
@@ -455,7 +453,7 @@ def summary(made: Report) -> list[str]:
 
 
 def visible(value: t.Any) -> str:
-    """Return a value as text that shows all that is in it, and no more of it than the page can.
+    """Return a value as text that shows everything in it, up to the limit of the page.
 
     Characters that have no glyph, such as those that turn the direction of what follows, become
     escapes.
@@ -472,7 +470,7 @@ def visible(value: t.Any) -> str:
 
 
 class _Interned:
-    """A list of different values, and the place of each."""
+    """A list of different values, with the place of each."""
 
     def __init__(self) -> None:
         self.values: list[t.Any] = []
@@ -486,11 +484,11 @@ class _Interned:
 
 
 def data(made: Report) -> dict[str, t.Any]:
-    """Return what the page's script reads: what repeats is there once.
+    """Return what the page's script reads. A value that repeats is there once.
 
     ``strings`` are all texts, and ``lists`` lists of places in ``strings``. ``pfs`` has a list for
-    each column, with an element for each PF: a place in ``strings`` for the PF's own columns, and
-    for those of its VFs a place in ``lists``.
+    each column, with one element for each PF. For a column of the PF, the element is a place in
+    ``strings``. For a column of its VFs, it is a place in ``lists``.
     """
     strings, lists = _Interned(), _Interned()
     own = ("host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")

@@ -171,7 +171,7 @@ def test_no_pf() -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"host": "x9"}, "host 'x9' is asked for; there is x0, x1"),
+        ({"host": "x9"}, "host 'x9' is asked for; there are PFs on x0, x1"),
         ({"model": "ConnectX5"}, "NIC model ConnectX5 is asked for; x0 f0 is unknown, x1 f0 is E1"),
         ({"capacity": 11}, "11 bit/s are asked for; x0 f0: left 10 bit/s, x1 f0: left unknown"),
         ({"host": "x1", "capacity": 1}, "1 bit/s are asked for; x1 f0: left unknown"),
@@ -213,7 +213,8 @@ def test_hosts_that_do_not_reach_each_other() -> None:
     pfs = [pf("x0", "f0", "xleaf0"), pf("x1", "f0", "xleaf1")]
     assert problems(pfs, [*lan("a", host="x0"), *lan("b", host="x1")]) == [
         "link 'lan': no leaf domain gives VFs to all of a eth1, b eth1: xleaf0: b eth1: host 'x1'"
-        " is asked for; there is x0, xleaf1: a eth1: host 'x0' is asked for; there is x1"
+        " is asked for; there are PFs on x0, xleaf1: a eth1: host 'x0' is asked for;"
+        " there are PFs on x1"
     ]
 
 
@@ -254,10 +255,10 @@ def test_what_only_the_search_finds() -> None:
 def test_held_vf_that_cannot_stay() -> None:
     [problem] = problems(HOSTS, lan("a", held=0, host="x1"))
     assert problem == (
-        "a eth1: cannot keep the VF that it has of x0 f0: host 'x1' is asked for; there is x0"
+        "a eth1: cannot keep its VF of x0 f0: host 'x1' is asked for; there are PFs on x0"
     )
     [problem] = problems(HOSTS, [*lan("a", held=0), *lan("b", held=1)])
-    assert "VFs that some of them have are elsewhere" in problem
+    assert "some of them already have VFs elsewhere" in problem
 
 
 def test_limit_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +268,7 @@ def test_limit_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(placed(pfs, requests)) == 8
     requests.append(Request("last", "last", "last", capacity=2))
     assert problems(pfs, requests) == [
-        "none was found in 10 steps, at most 8 of 9 NICs had a VF; there may be one all the same:"
+        "none was found in 10 steps, at most 8 of 9 NICs had a VF; a placement may still exist:"
         " help by naming hosts in the experiment (host==)"
     ]
 

@@ -118,7 +118,9 @@ def test_pf_by_name_where_no_mac_is_known() -> None:
     assert vfs(materialization) == vfs(models.EXPERIMENT)
     nameless = {host: [pf | {"mac": None} for pf in pfs] for host, pfs in PFS.items()}
     assert vfs(models.EXPERIMENT, nameless) == vfs(models.EXPERIMENT)
-    with pytest.raises(InputError, match="PF 'ens1f0' of x0 has no MAC address in the facility's"):
+    with pytest.raises(
+        InputError, match="PF 'ens1f0' of x0 has no MAC address in the facility model"
+    ):
         vfs(materialization, nameless)
 
 
@@ -147,7 +149,7 @@ def test_unknown_pf(name: str, mac: str, told: str) -> None:
 
 
 def test_unknown_host() -> None:
-    told = [f"'beta' 'eth{n}': host 'x1' is none of the inventory's here" for n in (1, 2, 3)]
+    told = [f"'beta' 'eth{n}': host 'x1' is not in this play" for n in (1, 2, 3)]
     assert problems(models.EXPERIMENT, {"x0": PFS["x0"]}) == told
     assert len(problems(models.EXPERIMENT, {})) == 6
 
@@ -462,7 +464,7 @@ def test_all_problems_in_one_list() -> None:
         "'beta' 'eth1': VLAN 0 is outside",
         "'beta' 'eth1': VLAN 0, but its segment",
         "'beta' 'eth1': it has no MAC address",
-        "'alpha' 'eth2': host 'x9' is none",
+        "'alpha' 'eth2': host 'x9' is not in this play",
         "'alpha' 'eth2': host 'x9', but its VM is allocated on 'x0'",
         "'beta' 'eth2': VF 9, but",
         "'alpha' 'eth 3': NIC 'eth 3' must",

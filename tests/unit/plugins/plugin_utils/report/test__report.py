@@ -115,8 +115,8 @@ def test_attributes_that_cannot_be_read() -> None:
     assert shown(facility, vf=1).state == "free"
     assert shown(facility, vf=1).vlan is None
     assert [topic.title for topic in _report.topics(facility.report())] == [
-        "VFs that are not what the ledger says",
-        "PFs with VFs that are not as they should be",
+        "VFs in error: they differ from the ledger",
+        "PFs with VFs, but with a problem",
     ]
     # A NIC that keeps no attributes has none in the ledger.
     entry["values"] = {}
