@@ -102,7 +102,7 @@ ports:
       type: str
       sample: "0000:3b:00.0"
     interface:
-      description: Name of the network interface, null where there is none.
+      description: Name of the network interface, null if there is none.
       type: str
       sample: enp59s0f0np0
     mac:
@@ -171,7 +171,7 @@ pfs:
       type: str
       sample: "0000:3b:00.0"
     interface:
-      description: Name of the network interface, null where there is none.
+      description: Name of the network interface, null if there is none.
       type: str
       sample: enp59s0f0np0
     mac:

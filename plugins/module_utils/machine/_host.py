@@ -279,7 +279,7 @@ class _BoundedNetlink:
                 raise SriovError(
                     f"the kernel did not answer a netlink request ({name}) within "
                     f"{_NETLINK_SECONDS} s: the driver of a network interface hangs; see the "
-                    "kernel's log, and restart the host"
+                    "kernel's log, and reboot the host"
                 ) from error
 
         return ask

@@ -199,7 +199,7 @@ def leafs_command(hosts: t.Sequence[TwinHost]) -> list[str]:
     """The command that plays the leafs: it joins the PFs of each leaf, and records each wire.
 
     It is a QEMU without a machine, so it runs no guest. It records all wires by one clock, and goes
-    on when a host restarts.
+    on when a host reboots.
     """
     command = [
         *(QEMU, "-name", LEAFS),
