@@ -42,7 +42,7 @@ _UNWANTED = ("iommu=off", "intel_iommu=off", "amd_iommu=off", "amd_iommu=on")
 
 
 def platform(host: Host) -> Platform | None:
-    """The IOMMU that the firmware announces; `None` where it announces none."""
+    """The IOMMU that the firmware announces; `None` if it announces none."""
     for candidate in _PLATFORMS:
         if host.exists(f"/sys/firmware/acpi/tables/{candidate.table}"):
             return candidate

@@ -181,7 +181,7 @@ class Host:
         if os.path.exists(target) and not os.path.isfile(target):
             raise SriovError(
                 f"{path} is no regular file, but {target}: a link to /dev/null means that somebody "
-                "has switched it off. Remove it if it is to be written, and run again"
+                "has switched it off. Remove the link if this run may write the file, and run again"
             )
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -231,7 +231,7 @@ class Host:
         Raises `SriovError` if the command is missing or takes longer than *seconds*.
         """
         try:
-            # This runs at a boot, too, where no AnsibleModule is.
+            # This also runs at a boot, without an AnsibleModule.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
                 argv,
                 stdin=subprocess.DEVNULL,

@@ -187,7 +187,7 @@ class _Network:
         if not self._is_shown(self.links[interface]):
             raise SriovError(
                 f"/sys is that of another network namespace: it does not show the {interface} of "
-                "this process, so the device behind it cannot be told; run in the network "
+                "this process, so nobody can tell the device behind it; run in the network "
                 "namespace that /sys was mounted in"
             )
         chains = {interface: carries}

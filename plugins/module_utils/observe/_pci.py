@@ -40,7 +40,7 @@ _SRIOV_TOTAL_VFS = 0x0E
 
 
 class Device(t.NamedTuple):
-    """A PCI function: where it is, and who drives it."""
+    """A PCI function: its place, and its driver."""
 
     address: str
     driver: str | None
@@ -114,7 +114,7 @@ def read_device(host: Host, address: str) -> Device:
         driver=host.link(f"{base}/driver"),
         driver_override=None if override in ("", "(null)") else override,
         iommu_group=host.link(f"{base}/iommu_group"),
-        # The kernel writes -1 where the firmware names no node.
+        # The kernel writes -1 if the firmware names no node.
         numa_node=None if node in (None, "-1") else int(node),
     )
 

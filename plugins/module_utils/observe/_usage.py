@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
 
 
-# How the workers of systemd-udevd name themselves, before and since systemd 252.
+# How the workers of systemd-udevd name themselves before systemd 252, and since then.
 _UDEV = ("systemd-udevd", "(udev-worker)")
 _UDEV_SECONDS = 10
 
@@ -43,8 +43,8 @@ def holders(
     """Who uses the PCI functions *addresses*, as text, by address, without the unused ones.
 
     A materialization uses its VFs even before its guests run. Those with the ids *own* do not
-    count. *ledger* is that of the host, where it has been read. Raises `SriovError` if nobody can
-    tell the use.
+    count. *ledger* is the ledger of the host, if the caller has read it already. Raises
+    `SriovError` if nobody can tell the use.
     """
     if ledger is None:
         ledger = _ledger.read(host)

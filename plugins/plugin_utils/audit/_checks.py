@@ -116,7 +116,7 @@ def _iommu(host: PairedHost) -> t.Iterator[Finding]:
             ERROR,
             "iommu",
             "it is a hypervisor, but its firmware announces no IOMMU",
-            "enable VT-d, AMD-Vi or SMMU in the firmware setup, or take the role away",
+            "enable VT-d, AMD-Vi or SMMU in the firmware setup, or correct the role in the model",
             **declared,
         )
 
@@ -130,7 +130,8 @@ def _role(host: PairedHost) -> t.Iterator[Finding]:
             WARNING,
             "role",
             "it is a hypervisor, but has no NIC with SR-IOV",
-            "enable SR-IOV in the firmware setup and in the NIC's firmware, or take the role away",
+            "enable SR-IOV in the firmware setup and in the NIC's firmware, or correct the"
+            " role in the model",
             field="roles",
             declared="Hypervisor",
         )
@@ -275,7 +276,7 @@ def _max_vfs(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     if port.max_vfs > offers:
         yield _too_many(port, found, offers, declares, values)
     elif port.max_vfs < offers and (port.max_vfs or port.for_vfs):
-        remedy = "raise the number in the model if more are to be used"
+        remedy = "raise the number in the model to use more"
         yield port.finding(INFO, "max_vfs", declares, remedy, **values)
 
 

@@ -242,12 +242,12 @@ class _Reader:
                     if not interface or not (interface.name or interface.mac):
                         self.problems.append(
                             f"link {_names.quoted(link)} comes to {host} by virtio without naming"
-                            f" its PF, and a VF is taken of {label}"
+                            f" its PF, but the materialization takes a VF of {label}"
                         )
                     elif interface.name == pf["name"] or _names.same_mac(interface.mac, pf["mac"]):
                         self.problems.append(
-                            f"link {_names.quoted(link)} comes to {host} by virtio on {label}, of"
-                            " which a VF is taken; one PF cannot serve both"
+                            f"link {_names.quoted(link)} comes to {host} by virtio on {label},"
+                            " and the materialization takes a VF of it; one PF cannot serve both"
                         )
 
 

@@ -4,9 +4,9 @@
 
 """The part of MergeTB's protocol buffers that the collection uses. PRIVATE to the collection.
 
-The tables hold the fields that are used and no more; on the wire every other field is skipped.
-Names, numbers and types are those of the descriptor in the PyPI package mergexp (package xir) and
-of the bindings in the PyPI package mergetbapi (portal.v1, whose proto file is not published).
+The tables hold only the fields that are used. The library skips every other field on the wire.
+Names, numbers and types come from the descriptor in the PyPI package mergexp (package xir), and
+from the bindings in the PyPI package mergetbapi (portal.v1, whose proto file is not published).
 """
 
 from __future__ import annotations

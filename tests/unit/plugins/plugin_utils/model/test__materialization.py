@@ -322,8 +322,8 @@ def test_pf_that_also_carries_virtio(points: list[portal.Endpoint | portal.Waypo
     link.segments[7].waypoints = [p for p in points if isinstance(p, portal.Waypoint)]
     materialization.links.append(portal.Link(link))
     assert problems(materialization) == [
-        "link 'lan9' comes to x0 by virtio on PF ens1f0 on x0, of which a VF is taken; one PF"
-        " cannot serve both"
+        "link 'lan9' comes to x0 by virtio on PF ens1f0 on x0, and the materialization takes a"
+        " VF of it; one PF cannot serve both"
     ]
 
 
@@ -331,8 +331,8 @@ def test_virtio_that_names_no_pf() -> None:
     materialization = models.experiment()
     segment(materialization).waypoints.append(portal.Waypoint(host="x0", tap=TAP))
     assert problems(materialization) == [
-        f"link 'lan0' comes to x0 by virtio without naming its PF, and a VF is taken of PF {pf} on"
-        " x0"
+        f"link 'lan0' comes to x0 by virtio without naming its PF, but the materialization takes a"
+        f" VF of PF {pf} on x0"
         for pf in ("ens1f0", "ens1f1")
     ]
 
