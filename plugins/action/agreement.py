@@ -14,7 +14,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """The hosts that have not agreed to a materialization."""
+    """Tells which hosts have not agreed to a materialization."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "reserved": {"type": "str", "required": True},

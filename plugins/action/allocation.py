@@ -23,7 +23,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """The materialization of an experiment on the hosts of a facility."""
+    """Writes the materialization of an experiment for the hosts of a facility."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "experiment": {"type": "str", "required": True},
@@ -37,11 +37,11 @@ class ActionModule(ControllerAction):
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
-        """Choose a VF for each NIC of the experiment and write its materialization."""
+        """Choose a VF for each NIC of the experiment, and write the materialization."""
         path, mzid, hosts = (arguments[name] for name in ("experiment", "mzid", "hosts"))
         path = os.path.expanduser(path)
         network = _document.load(path, _document.EXPERIMENT)
-        facility = _allocation.Facility(
+        facility = _allocation.Supply(
             pfs=play.pfs(hosts),
             found=play.results(play.hosts, arguments["results"]),
             excluded={host: play.variable(host, "sriov_excluded_pfs", []) for host in hosts},

@@ -18,7 +18,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """Where a facility model and the hosts of the play differ."""
+    """Writes how a facility model and the hosts of the play differ."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "model": {"type": "str", "required": True},
@@ -28,7 +28,7 @@ class ActionModule(ControllerAction):
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
-        """Write what was found, and the corrected model where that is asked for."""
+        """Write the findings, and the corrected model if the task asks for it."""
         source = _source.source(arguments["model"])
         path, corrected_path = arguments["path"], arguments["corrected_path"]
         source.refuse_overwriting([path, corrected_path] if corrected_path else [path])

@@ -14,7 +14,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """A file on the controller, written by the process of Ansible itself."""
+    """Writes a file on the controller, in the process of Ansible itself."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "path": {"type": "str", "required": True},

@@ -16,7 +16,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """The device map of a materialization."""
+    """Writes the device map of a materialization."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "path": {"type": "str", "required": True},

@@ -15,7 +15,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """Who holds which VF of the hosts that are left in the play."""
+    """Tells which materialization holds which VF on the hosts that are left in the play."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "results": RESULTS,
@@ -24,7 +24,7 @@ class ActionModule(ControllerAction):
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
-        """Make the table, unless no host knows what is named."""
+        """Make the table. Fail if no host knows what the task names."""
         results = play.results(play.left, arguments["results"])
         ledgers = {host: result["materializations"] for host, result in results.items()}
         _holdings.require(ledgers.values(), arguments["mzid"], arguments["run"])

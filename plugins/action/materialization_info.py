@@ -18,12 +18,12 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """The VFs that a materialization takes of the hosts of the play."""
+    """Tells which VFs a materialization takes on the hosts of the play."""
 
     ARGUMENT_SPEC: t.ClassVar = {"path": {"type": "str", "required": True}}
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
-        """Read the file and check it against the PFs of all hosts of the play."""
+        """Read the file, and check it against the PFs of all hosts of the play."""
         path = os.path.expanduser(arguments["path"])
         materialization = _document.load(path, _document.MATERIALIZATION)
         pfs = play.pfs(play.hosts)

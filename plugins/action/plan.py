@@ -16,7 +16,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _plan
 
 
 class ActionModule(ControllerAction):
-    """The plans of all hosts of the play as one document."""
+    """Writes the plans of all hosts of the play as one document."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "path": {"type": "str", "required": True},

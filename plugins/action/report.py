@@ -17,7 +17,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _repor
 
 
 class ActionModule(ControllerAction):
-    """The VFs of a facility as a page of HTML."""
+    """Writes the VFs of a facility as a page of HTML."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "model": {"type": "str", "required": True},

@@ -14,8 +14,8 @@ description:
   - Writes one JSON document at the end of a play with the role P(mergetb.sriov.materialize#role),
     P(mergetb.sriov.dematerialize#role) or P(mergetb.sriov.release#role), even if hosts failed or
     could not be reached, or the run was refused. C(docs/result.md) describes the document.
-  - Removes the document of an earlier run when the play starts. So a run that was ended in the
-    middle leaves none.
+  - Removes the document of an earlier run when the play starts. So a run that is killed leaves
+    none.
   - Sets the exit code of C(ansible-playbook) to 0 for V(ok), 2 for V(failed), 4 for V(unreachable)
     and 10 for V(refused). It is also 4 if the run was refused because a host could not be reached,
     and 1 if the document cannot be written.
@@ -24,7 +24,7 @@ requirements:
   - enable in the configuration, for example by the environment variable
     C(ANSIBLE_CALLBACKS_ENABLED=mergetb.sriov.result)
 notes:
-  - A callback plugin that is enabled after this one does not see the end of a run that went wrong.
+  - A callback plugin that is enabled after this one does not see the end of a run that failed.
 options:
   path:
     description:
@@ -50,7 +50,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _resul
 
 
 class CallbackModule(CallbackBase):
-    """The result document of a run."""
+    """Writes the result document of a run."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -128,7 +128,8 @@ class CallbackModule(CallbackBase):
         self._run = None
         with self._file_errors():
             _result.save(self.get_option("path"), document)
-        # Ansible catches what else a callback raises; on SystemExit it cleans up, then it ends.
+        # Ansible catches every other exception of a callback. On SystemExit it cleans up, then it
+        # ends.
         if code := _result.exit_code(document):
             raise SystemExit(code)
 
@@ -144,7 +145,7 @@ class CallbackModule(CallbackBase):
 def _option(task: t.Any, name: str, default: str | None = None) -> str | None:
     """Return an option that the module materialization was called with; None for another module.
 
-    The result does not tell it: since ansible-core 2.21 it has no ``invocation``.
+    The result does not tell the option: since ansible-core 2.21 it has no ``invocation``.
     """
     if task.resolved_action != _result.MODULE:
         return None

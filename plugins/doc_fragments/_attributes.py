@@ -25,7 +25,7 @@ attributes:
     support: full
     platforms: posix
     details:
-      - It is the controller that this is about.
+      - This is about the controller.
 """
 
     CHANGE = r"""

@@ -51,7 +51,7 @@ def libvirt_xml(device: _device_map.Device) -> str:
 
 
 class FilterModule:
-    """The filter libvirt_xml."""
+    """Holds the filter libvirt_xml."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filter by its name."""

@@ -52,7 +52,7 @@ def qemu_args(devices: t.Iterable[_device_map.Device]) -> list[str]:
 
 
 class FilterModule:
-    """The filter qemu_args."""
+    """Holds the filter qemu_args."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filter by its name."""

@@ -26,7 +26,7 @@ description:
     C(max_vfs), C(nic_model), C(product), C(capacity) in bit/s, C(link_roles) and C(leaf). C(leaf)
     has the C(host) and the C(port) of the switch at the other end of the cable, and the C(domain)
     of all switches that cables join with it. What the model leaves open is null. The NIC model
-    C(Intel200) is null, too, because its number is zero, which cannot be told from unset.
+    C(Intel200) is null, too, because nobody can tell its number, zero, from unset.
   - The groups are C(hypervisors), C(mellanox) for hosts that offer a PF of a Mellanox or NVIDIA
     NIC, one for each role such as C(role_hypervisor), and one for each leaf such as
     C(leaf_xleaf0). Characters that the name of a group cannot have become underscores.
@@ -100,7 +100,8 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _xir
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
-# From ansible-core 2.19 on, a string is a template only if it is trusted; before, if not wrapped.
+# From ansible-core 2.19 on, a string is a template only if it is trusted. Before, it is one unless
+# it is wrapped.
 _literal = wrap_var if not hasattr(template, "trust_as_template") else lambda value: value
 
 _CONFIGURATION = (".xir.yml", ".xir.yaml")
@@ -108,7 +109,7 @@ _MODEL = (".xir", ".pbuf", ".pb", ".pb64")
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """The hosts of a facility model."""
+    """Names the hosts of a facility model."""
 
     NAME = "mergetb.sriov.xir"
 
@@ -122,7 +123,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return name.endswith(_CONFIGURATION + _MODEL)
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
-        """Add the hosts of the model to ``inventory``; none if the model cannot be used."""
+        """Add the hosts of the model to ``inventory``; add none if the model cannot be used."""
         super().parse(inventory, loader, path, cache)
         model = path
         if path.lower().endswith(_CONFIGURATION):
@@ -144,7 +145,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for host in hosts:
             self._add(host)
 
-    def _hosts(self, model: str, *, use_cache: bool) -> list[_xir.Host]:
+    def _hosts(self, model: str, *, use_cache: bool) -> list[_xir.InventoryHost]:
         options = {name: self.get_option(name) for name in ("hypervisors_only", "link_roles")}
         if not self.get_option("cache"):
             return self._read(model, options)
@@ -152,10 +153,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         key = self.get_cache_key(json.dumps([model, options]))
         if not use_cache or key not in self._cache:
             self._cache[key] = self._read(model, options)
-        cached: list[_xir.Host] = self._cache[key]
+        cached: list[_xir.InventoryHost] = self._cache[key]
         return cached
 
-    def _read(self, model: str, options: dict[str, t.Any]) -> list[_xir.Host]:
+    def _read(self, model: str, options: dict[str, t.Any]) -> list[_xir.InventoryHost]:
         facility = _document.load(model, _document.FACILITY)
         try:
             hosts, warnings = _xir.inventory(facility, **options)
@@ -165,7 +166,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"{model}: {warning}")
         return hosts
 
-    def _add(self, host: _xir.Host) -> None:
+    def _add(self, host: _xir.InventoryHost) -> None:
         name = host["name"]
         self.inventory.add_host(name)
         for variable, value in host["variables"].items():

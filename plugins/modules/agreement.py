@@ -11,11 +11,12 @@ short_description: Tell which hosts of a play have not agreed to a materializati
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Judges what M(mergetb.sriov.materialization) has answered on all hosts of the play. An
-    experiment is given on all of its hosts or on none, so no host may go on before all have agreed.
-  - A host has agreed if it has reserved the VFs, and still did where it looked again. One that
-    failed, was not reached or was not asked yet has not agreed. It does not matter which hosts are
-    left in the play, because a playbook can rescue or ignore a failure.
+  - Judges what M(mergetb.sriov.materialization) has answered on all hosts of the play. A
+    materialization is given on all of its hosts or on none, so no host may go on before all have
+    agreed.
+  - A host has agreed if it has reserved the VFs, and if the second look did not change that. One
+    that failed, was not reached or was not asked yet has not agreed. It does not matter which hosts
+    are left in the play, because a playbook can rescue or ignore a failure.
   - The role P(mergetb.sriov.materialize#role) uses it.
 notes:
   - It looks at all hosts, so it is for tasks with C(run_once).

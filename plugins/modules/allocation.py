@@ -19,10 +19,10 @@ description:
   - Writes JSON (protojson) of C(portal.v1.Materialization) on the controller, which
     M(mergetb.sriov.materialization_info) reads.
   - Reads the variables C(sriov_pfs) and C(sriov_excluded_pfs) of each of O(hosts). The second lists
-    names and MAC addresses of PFs that are to give no VF, for example because they carry virtio
-    links or the operator's own traffic.
-  - One input always gives the same result. NICs that the ledgers know of the materialization keep
-    their VF, VLAN and MAC address.
+    names and MAC addresses of PFs that must give no VF, for example because they carry virtio links
+    or the operator's own traffic.
+  - One input always gives the same result. A NIC of this materialization that a ledger has keeps
+    its VF, VLAN and MAC address.
   - Writes nothing unless every NIC has a VF. The error tells for each NIC which constraint fails,
     with numbers.
   - The role P(mergetb.sriov.allocate#role) uses it.

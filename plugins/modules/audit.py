@@ -16,9 +16,8 @@ description:
     checks and the file.
   - Reads the model in every encoding that the inventory plugin P(mergetb.sriov.xir#inventory)
     reads, also by way of that plugin's configuration.
-  - Can correct the model where the right value of a field is known. The copy differs in these
-    fields alone; what this collection does not know of the model is kept. It is base64 text, or
-    JSON where the model is.
+  - Can correct the model if the right value of a field is known. The copy differs only in these
+    fields and keeps what this collection does not know. It is base64 text, or JSON if the model is.
   - Fails before it writes if a file to write is the model, its configuration, or the other file to
     write.
   - The role P(mergetb.sriov.audit#role) uses it.
@@ -35,23 +34,23 @@ options:
     description:
       - The facility model, or a configuration of the inventory plugin (C(.xir.yml), C(.xir.yaml));
         absolute or relative to the directory that Ansible was started in.
-      - The C(link_roles) of a configuration tell which PFs are offered for VFs. Without it that is
-        C(XpLink).
+      - The C(link_roles) of a configuration tell which PFs are offered for VFs. Without a
+        configuration, it is C(XpLink).
     type: str
     required: true
   results:
     description:
       - Name of the variable in which each host has registered the result of
-        M(mergetb.sriov.sriov_info) with O(mergetb.sriov.sriov_info#module:firmware), also where
-        that failed.
+        M(mergetb.sriov.sriov_info) with O(mergetb.sriov.sriov_info#module:firmware), even if it
+        failed.
     type: str
     required: true
   path:
-    description: The file for what was found.
+    description: The file for the findings.
     type: str
     required: true
   corrected_path:
-    description: The file for the corrected model. Where empty, none is made.
+    description: The file for the corrected model. If it is empty, the module makes none.
     type: str
     default: ""
 seealso:
@@ -78,12 +77,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The absolute path of the file with what was found.
+  description: The absolute path of the file with the findings.
   returned: success
   type: str
   sample: /srv/pipeline/audit.json
 lines:
-  description: What was found as lines of text, a table and a total.
+  description: The findings as lines of text, a table and a total.
   returned: success
   type: list
   elements: str

@@ -11,9 +11,9 @@ short_description: Tell which materialization holds which VF of the hosts of a p
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Puts what M(mergetb.sriov.sriov_info) has read of the ledgers of all hosts into one table.
-  - Fails where a materialization or a run is named and no host knows it, so that a typing error
-    does not look like a success.
+  - Makes one table of what M(mergetb.sriov.sriov_info) has read from the ledgers of all hosts.
+  - Fails if you name a materialization or a run that no host knows, so that a typing error does not
+    look like a success.
   - The role P(mergetb.sriov.release#role) uses it.
 notes:
   - It looks at the hosts that are left in the play, so it is for tasks with C(run_once).
@@ -33,7 +33,7 @@ options:
     default: ""
   run:
     description:
-      - Name of a run of O(mzid) of which a host must have a reservation; empty for none.
+      - Name of a run of O(mzid). A host must have a reservation of this run. It is empty for none.
     type: str
     default: ""
 seealso:

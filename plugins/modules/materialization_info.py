@@ -18,20 +18,20 @@ description:
     JSON, each also inside the portal's response.
   - It refuses a host or PF that the inventory does not offer, and a VF index beyond the count of
     its PF.
-  - It refuses a VLAN outside 1 to 4094, and another than that of its segment.
+  - It refuses a VLAN outside 1 to 4094, and one that differs from that of its segment.
   - It refuses a VF, MAC address or NIC that is taken twice.
-  - It refuses a MAC address that is missing, zero, multicast, that of a PF, or not the same in all
-    places that give it.
+  - It refuses a MAC address that is missing, zero or multicast, that a PF has, or that differs
+    between the places that give it.
   - It refuses a VM that is allocated on another host than its endpoint, and a PF that also carries
     virtio links.
-  - It refuses a port of a leaf that a PF is cabled to, where the waypoints of the link do not carry
-    the VLAN of the VF tagged, and a VLAN of a leaf that is that of two links. A leaf at which the
-    materialization has no waypoint at all is somebody else's to set up, and is allowed.
-  - It finds a PF by its MAC address, and by its name only where the materialization or the
-    inventory gives no MAC address.
+  - It refuses a PF whose port at the leaf has waypoints of the link that do not carry the VLAN of
+    the VF tagged. It refuses one VLAN for two links of a leaf. A leaf without any waypoint is
+    allowed, because somebody else sets it up.
+  - It finds a PF by its MAC address, and by its name only if the materialization or the inventory
+    gives no MAC address.
   - Names become ids of QEMU devices and libvirt aliases later. A NIC has at most 15 of the
-    characters C(A-Za-z0-9_-) and begins with a letter. A node has at most 63 of C(A-Za-z0-9_.-)
-    and begins with a letter or digit. Each part of the materialization's id has at most 63 of
+    characters C(A-Za-z0-9_-) and begins with a letter. A node has at most 63 of C(A-Za-z0-9_.-) and
+    begins with a letter or digit. Each part of the materialization's id has at most 63 of
     C(A-Za-z0-9_-) and begins with a letter or digit.
 requirements:
   - protobuf >= 4.25 (Python package where ansible runs)
@@ -70,7 +70,7 @@ mzid:
   sample: one.hello.demo
 hosts:
   description:
-    - For each host that gives VFs the list of these, sorted by PF and VF index.
+    - For each host that gives VFs, the list of these VFs, sorted by PF and VF index.
     - Empty if the materialization takes no VF.
   returned: success
   type: dict
@@ -88,8 +88,8 @@ hosts:
 leafs:
   description:
     - The VLANs that each port of a leaf must carry, tagged, for the VFs, sorted by leaf and port. A
-      leaf without waypoint is here too.
-    - Without it are PFs that the inventory gives no leaf.
+      leaf without waypoint is here, too.
+    - PFs without a leaf in the inventory are left out.
   returned: success
   type: list
   elements: dict
@@ -98,7 +98,7 @@ leafs:
       description: Name of the leaf.
       type: str
     port:
-      description: Name of its port, null where the facility's model gives none.
+      description: Name of its port, null if the facility model gives none.
       type: str
     host:
       description: The host that is cabled to the port.
@@ -119,7 +119,7 @@ leafs:
 run:
   description:
     - A name for the run that goes on from here, for O(mergetb.sriov.materialization#module:run). It
-      begins with the time in UTC, so that the older of two runs has the name that sorts first.
+      begins with the time in UTC, so the name of the older of two runs sorts first.
   returned: success
   type: str
   sample: 2026-11-20T12:00:00Z-0f3a9c

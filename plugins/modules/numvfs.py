@@ -11,7 +11,7 @@ short_description: Create the VFs of PFs, now and at every boot
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Gives each PF its number of VFs through C(sriov_numvfs) and lets no driver take them
+  - Gives each PF its number of VFs through C(sriov_numvfs) and keeps drivers from taking them
     (C(sriov_drivers_autoprobe) is 0), so that a VF belongs to nobody until it is isolated.
   - Writes a udev rule for each PF that does the same at every boot, before anything can use a VF.
     PFs that a call does not name keep what they have, the rule too.
@@ -19,8 +19,8 @@ description:
     host any more, name it by its MAC or PCI address.
   - Writes nothing if a PF has the wanted number already.
   - The kernel changes a number only by way of 0, which destroys all VFs of the PF. The module does
-    that only if nobody uses one of them and no materialization holds one. Nor does it lower the
-    rule of a PF whose VFs are not there just now while a materialization holds them.
+    that only if nobody uses one of them and no materialization holds one. For the same reason, it
+    does not lower the rule of a PF whose VFs are missing while a materialization holds them.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -78,7 +78,7 @@ pfs:
       type: str
       sample: "0000:3b:00.0"
     interface:
-      description: Name of the network interface, null where there is none.
+      description: Name of the network interface, null if there is none.
       type: str
       sample: enp59s0f0np0
     mac:

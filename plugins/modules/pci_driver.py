@@ -78,7 +78,7 @@ devices:
       type: str
       sample: "42"
     numa_node:
-      description: NUMA node, null where the firmware names none.
+      description: NUMA node, null if the firmware names none.
       type: int
       sample: 0
 """

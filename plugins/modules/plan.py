@@ -11,10 +11,10 @@ short_description: Write the plans of all hosts of a play as one document
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Puts what M(mergetb.sriov.plan_info) has returned on each host into one document on the
-    controller. C(docs/plan.md) describes it.
-  - A host where the module failed is blocked in it, and one that could not be reached is in it,
-    too.
+  - Makes one document on the controller of what M(mergetb.sriov.plan_info) has returned on each
+    host. C(docs/plan.md) describes it.
+  - If the module failed on a host, the document calls the host blocked. A host that could not be
+    reached is in it, too.
   - The role P(mergetb.sriov.plan#role) uses it.
 notes:
   - It looks at all hosts, so it is for tasks with C(run_once).
@@ -29,15 +29,15 @@ options:
   results:
     description:
       - Name of the variable in which each host has registered the result of
-        M(mergetb.sriov.plan_info), also where that failed.
+        M(mergetb.sriov.plan_info), even if it failed.
     type: str
     required: true
   mzid:
-    description: Id of the materialization that was planned; empty where the preparation was.
+    description: Id of the materialization that was planned; empty if the preparation was.
     type: str
     default: ""
   accept:
-    description: The states that RV(not_accepted) is silent about.
+    description: The states that are accepted. RV(not_accepted) has the hosts in the others.
     type: list
     elements: str
     choices: [ready, change, reboot, blocked, unreachable]

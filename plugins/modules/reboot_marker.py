@@ -11,7 +11,8 @@ short_description: Remember for which causes a host is rebooted
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Call it right before a reboot with O(reboot=true), and in every other run with what is pending.
+  - Call it right before a reboot with O(reboot=true). In every other run, call it with what is
+    pending.
   - It keeps a marker for each cause that a reboot is made for, and forgets it when the cause is
     gone.
   - It fails if a cause is still there after the reboot that was made for it. So there is no more
@@ -32,7 +33,7 @@ options:
         type: str
         required: true
       reason:
-        description: How it shows.
+        description: How the cause shows.
         type: str
         required: true
       remedy:
@@ -66,8 +67,8 @@ EXAMPLES = r"""
 RETURN = r"""
 markers:
   description:
-    - By cause, the boot in which a reboot was made for it, or would be in check mode;
-      V(power cycle) for a cause that takes one.
+    - By cause, the boot in which a reboot was made for it, or would be in check mode; V(power
+      cycle) for a cause that takes one.
   returned: success
   type: dict
   sample: {"iommu": "f0b1c7de-52d5-4a6b-a9a9-d0a3d7c4f0e1"}

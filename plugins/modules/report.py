@@ -11,7 +11,7 @@ short_description: Write a page of HTML with the virtual functions of the hosts 
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Makes of what M(mergetb.sriov.sriov_info) tells of each host one HTML file that shows every
+  - Makes one HTML file of what M(mergetb.sriov.sriov_info) tells of each host. It shows every
     virtual function, who has it, and how hosts and model differ. C(docs/report.md) describes it.
   - It finds the PFs that the model promises in the C(sriov_pfs) of each host.
   - The role P(mergetb.sriov.report#role) uses it.
@@ -33,8 +33,8 @@ options:
   results:
     description:
       - Name of the variable in which each host has registered the result of
-        M(mergetb.sriov.sriov_info) with O(mergetb.sriov.sriov_info#module:firmware), also where
-        that failed.
+        M(mergetb.sriov.sriov_info) with O(mergetb.sriov.sriov_info#module:firmware), even if it
+        failed.
     type: str
     required: true
   path:

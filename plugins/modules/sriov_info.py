@@ -102,11 +102,11 @@ ports:
       type: str
       sample: "0000:3b:00.0"
     interface:
-      description: Name of the network interface, null where there is none.
+      description: Name of the network interface, null if there is none.
       type: str
       sample: enp59s0f0np0
     mac:
-      description: Permanent MAC, null where there is no network interface.
+      description: Permanent MAC, null if there is no network interface.
       type: str
       sample: 0c:42:a1:00:00:10
     vendor:
@@ -126,7 +126,7 @@ ports:
       type: bool
       sample: true
     carrier:
-      description: Whether it has a carrier, null where it is not set up.
+      description: Whether it has a carrier, null if it is not set up.
       type: bool
       sample: true
     speed:
@@ -134,7 +134,7 @@ ports:
       type: int
       sample: 100000000000
     mtu:
-      description: MTU in bytes, null where there is no network interface.
+      description: MTU in bytes, null if there is no network interface.
       type: int
       sample: 1500
     pcie:
@@ -145,7 +145,7 @@ ports:
       type: dict
       sample: {speed: 8.0, width: 16, max_speed: 16.0, max_width: 16}
     numa_node:
-      description: NUMA node, null where the firmware names none.
+      description: NUMA node, null if the firmware names none.
       type: int
       sample: 0
     management:
@@ -171,11 +171,11 @@ pfs:
       type: str
       sample: "0000:3b:00.0"
     interface:
-      description: Name of the network interface, null where there is none.
+      description: Name of the network interface, null if there is none.
       type: str
       sample: enp59s0f0np0
     mac:
-      description: Permanent MAC, null where there is no network interface.
+      description: Permanent MAC, null if there is no network interface.
       type: str
       sample: 0c:42:a1:00:00:10
     vendor:
@@ -191,19 +191,19 @@ pfs:
       type: str
       sample: mlx5_core
     iommu_group:
-      description: IOMMU group, null where the IOMMU is off.
+      description: IOMMU group, null if the IOMMU is off.
       type: str
       sample: "17"
     numa_node:
-      description: NUMA node, null where the firmware names none.
+      description: NUMA node, null if the firmware names none.
       type: int
       sample: 0
     numvfs:
-      description: Number of VFs, null where the kernel offers no SR-IOV.
+      description: Number of VFs, null if the kernel offers no SR-IOV.
       type: int
       sample: 2
     totalvfs:
-      description: The most VFs that the PF can have, null where the kernel offers no SR-IOV.
+      description: The most VFs that the PF can have, null if the kernel offers no SR-IOV.
       type: int
       sample: 64
     autoprobe:
@@ -220,7 +220,7 @@ pfs:
     acs:
       description:
         - Whether all ports above it have Access Control Services.
-        - Null where there is no such port or its configuration cannot be read.
+        - Null if there is no such port or its configuration cannot be read.
       type: bool
       sample: true
     group_mates:
@@ -236,7 +236,7 @@ pfs:
       type: dict
       sample: {enabled: true, numvfs: 16, problem: null}
     problem:
-      description: Why the attributes of the VFs could not be read, null where they could.
+      description: Why the attributes of the VFs could not be read, null if they could.
       type: str
       sample: null
     vfs:
@@ -261,11 +261,11 @@ pfs:
           type: str
           sample: vfio-pci
         iommu_group:
-          description: IOMMU group, null where the IOMMU is off.
+          description: IOMMU group, null if the IOMMU is off.
           type: str
           sample: "42"
         numa_node:
-          description: NUMA node, null where the firmware names none.
+          description: NUMA node, null if the firmware names none.
           type: int
           sample: 0
         vlan:

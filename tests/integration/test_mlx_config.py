@@ -146,7 +146,7 @@ def test_a_reboot_that_does_not_cure_and_a_power_cycle_that_does(card: Hyperviso
 def test_two_ports_are_one_card(card: Hypervisor) -> None:
     refused = card((PF0, VFS), (PF1, {**VFS, "NUM_OF_VFS": 8}))
     assert refused["failed"]
-    assert f"NUM_OF_VFS is to be 16 for {PF0}, 8 for {PF1}" in refused["msg"]
+    assert f"NUM_OF_VFS is wanted as 16 for {PF0}, 8 for {PF1}" in refused["msg"]
     assert card.machine.writes == 0
 
     done = card((PF0, VFS), (PF1, {**VFS, "NUM_OF_VFS": 24}), largest_numvfs=True)
@@ -219,7 +219,7 @@ def test_a_hidden_parameter_comes_after_its_switch(card: Hypervisor) -> None:
         ),
         ({**VFS, "NUM_OF_VFS": 128}, ["NUM_OF_VFS is larger than maximum allowed, which is 127"]),
         ({**VFS, "LINK_TYPE_P1": "wifi"}, ["WIFI is no value of its parameter"]),
-        ({**VFS, "NUM_OF_VFS": "many"}, ["a parameter that takes a number is to be a text"]),
+        ({**VFS, "NUM_OF_VFS": "many"}, ["the value is a text, but the parameter takes a number"]),
         (
             {"SRIOV_EN": 1, "NUM_OF_VFS": 127, "NUM_VF_MSIX": 100},
             ["NUM_OF_VFS does not fit the card's other parameters", "ask for fewer VFs"],
@@ -243,9 +243,9 @@ def test_what_cannot_be_writes_nothing(
     ("fault", "value", "message"),
     [
         ("lockdown", True, "the kernel is in lockdown"),
-        ("vsc_semaphore", True, "the card does not answer, or somebody else holds it"),
-        ("icmd_semaphore", True, "or somebody else holds its command interface"),
-        ("lock_file", True, "another process, or another host that shares the card, holds it"),
+        ("vsc_semaphore", True, "the card does not answer, or somebody else uses it"),
+        ("icmd_semaphore", True, "or somebody else uses its command interface"),
+        ("lock_file", True, "another process uses it, or another host that shares the card"),
         ("livefish", True, "livefish mode"),
         ("no_nv_access", True, "gives this host no access to its configuration"),
         ("read_only", ["SRIOV_EN"], "SRIOV_EN: the card's firmware"),
@@ -280,7 +280,7 @@ def test_interrupted_between_two_writes(card: Hypervisor) -> None:
     written, missing = answer["msg"].split("not written: ")
     for name, value in {"SRIOV_EN": 1, "NUM_OF_VFS": 16, "ADVANCED_PCI_SETTINGS": 1}.items():
         assert f"{name}={value}" in (written if card.next()[name] == value else missing)
-    assert missing != "none"
+    assert missing != "nothing"
     card.machine.heal()
     assert card(wish)["changed"]
     after = {name: card.next()[name] for name in wish[1]}
@@ -313,7 +313,7 @@ def test_a_reset_is_not_made_where_a_port_has_vfs(card: Hypervisor) -> None:
     predicted = card((PF0, VFS), reset=True, check_mode=True)
     done = card((PF0, VFS), reset=True)
     for answer in (predicted, done):
-        assert f"was not reset, since {PF1} has 2 VFs" in json.dumps(answer["warnings"])
+        assert f"was not reset, because {PF1} has 2 VFs" in json.dumps(answer["warnings"])
         assert answer["reboot_required"]
     assert predicted["steps"] == done["steps"]
 
@@ -332,7 +332,7 @@ def test_two_cards(tmp_path: Path, release: str) -> None:
         host = Hypervisor(machine, release)
         failed = host((PF0, VFS), (OTHER, {**VFS, "NUM_OF_VFS": 500}))
         assert "NUM_OF_VFS is larger" in failed["msg"]
-        assert f"Before that was done: {PF0} SRIOV_EN=1 NUM_OF_VFS=16" in failed["msg"]
+        assert f"Done before that: {PF0} SRIOV_EN=1 NUM_OF_VFS=16" in failed["msg"]
 
         done = host((PF0, VFS), (OTHER, {**VFS, "NUM_OF_VFS": 64}))
         assert done["steps"] == {OTHER: ["SRIOV_EN=1 NUM_OF_VFS=64"]}

@@ -24,7 +24,7 @@ _END = "--"
 _OPPOSITES = {"on": "off", "off": "on", "pt": "nopt", "nopt": "pt"}
 
 
-class Wanted(t.NamedTuple):
+class WantedArguments(t.NamedTuple):
     """Arguments that a command line has to give, and those that it must not.
 
     A command line gives a `present` argument if one of the same name has its value in a list with
@@ -37,7 +37,7 @@ class Wanted(t.NamedTuple):
     absent: tuple[str, ...] = ()
 
 
-def checked(present: t.Iterable[str], absent: t.Iterable[str] = ()) -> Wanted:
+def checked(present: t.Iterable[str], absent: t.Iterable[str] = ()) -> WantedArguments:
     """`Wanted` with the opposites (`on` and `off`, `pt` and `nopt`) of *present* made absent.
 
     Raises `SriovError` for what is no kernel argument and for a contradiction.
@@ -50,7 +50,7 @@ def checked(present: t.Iterable[str], absent: t.Iterable[str] = ()) -> Wanted:
                 f"{argument!r} is not a kernel argument: write name or name=value, one argument "
                 "per list item, without quotes and spaces"
             )
-    result = Wanted(present, tuple(dict.fromkeys((*absent, *opposites(present)))))
+    result = WantedArguments(present, tuple(dict.fromkeys((*absent, *opposites(present)))))
     for argument in present:
         if _without_absent(argument, result) != argument:
             raise SriovError(
@@ -80,7 +80,7 @@ def arguments(text: str) -> list[str]:
     return found[: found.index(_END)] if _END in found else found
 
 
-def missing(text: str, wanted: Wanted) -> list[str]:
+def missing(text: str, wanted: WantedArguments) -> list[str]:
     """What of `wanted.present` the command line *text* does not give."""
     given = arguments(text)
     return [
@@ -88,12 +88,12 @@ def missing(text: str, wanted: Wanted) -> list[str]:
     ]
 
 
-def unwanted(text: str, wanted: Wanted) -> list[str]:
+def unwanted(text: str, wanted: WantedArguments) -> list[str]:
     """The arguments of the command line *text* that `wanted.absent` means."""
     return [each for each in arguments(text) if _without_absent(each, wanted) != each]
 
 
-def replacements(text: str, wanted: Wanted) -> dict[str, str]:
+def replacements(text: str, wanted: WantedArguments) -> dict[str, str]:
     """What is left of each argument of the command line *text* that `wanted.absent` means."""
     return {each: _without_absent(each, wanted) or "" for each in unwanted(text, wanted)}
 
@@ -105,11 +105,11 @@ def replaced(text: str, replacements: t.Mapping[str, str]) -> str:
     return " ".join(filter(None, [*(replacements.get(each, each) for each in given), *rest]))
 
 
-def satisfies(text: str, wanted: Wanted) -> bool:
+def satisfies(text: str, wanted: WantedArguments) -> bool:
     return not missing(text, wanted) and not unwanted(text, wanted)
 
 
-def difference(text: str, wanted: Wanted) -> str:
+def difference(text: str, wanted: WantedArguments) -> str:
     """How the command line *text* differs from what is *wanted*, in words; empty if it does not."""
     return " and ".join(
         f"{preposition} {' '.join(found)}"
@@ -121,7 +121,7 @@ def difference(text: str, wanted: Wanted) -> str:
     )
 
 
-def correct(text: str, wanted: Wanted) -> str:
+def correct(text: str, wanted: WantedArguments) -> str:
     """*text* in which wanted arguments replace the unwanted ones of the same name.
 
     Other unwanted arguments are gone. All else stays as it is written, including white space.
@@ -143,7 +143,7 @@ def correct(text: str, wanted: Wanted) -> str:
     return edited + text[end:]
 
 
-def complete(text: str, wanted: Wanted) -> str:
+def complete(text: str, wanted: WantedArguments) -> str:
     """*text* corrected; what it lacks comes behind its last argument of the kernel."""
     text = correct(text, wanted)
     lacking = missing(text, wanted)
@@ -156,7 +156,7 @@ def complete(text: str, wanted: Wanted) -> str:
     return " ".join([*lacking, text.lstrip()]) if text.strip() else " ".join(lacking) + text
 
 
-def complete_file(text: str, wanted: Wanted) -> str:
+def complete_file(text: str, wanted: WantedArguments) -> str:
     """Like `complete`, for a file in which a line that begins with `#` is a comment."""
     lines = text.splitlines(keepends=True)
     numbers = [number for number, line in enumerate(lines) if not _is_comment(line)]
@@ -172,7 +172,7 @@ def complete_file(text: str, wanted: Wanted) -> str:
         if not filled:
             end = "" if lines[-1].endswith("\n") else "\n"
             return "".join([*lines, end, " ".join(lacking), "\n"])
-        lines[filled[-1]] = complete(lines[filled[-1]], Wanted(tuple(lacking)))
+        lines[filled[-1]] = complete(lines[filled[-1]], WantedArguments(tuple(lacking)))
     return "".join(lines)
 
 
@@ -204,7 +204,7 @@ def _gives(argument: str, wanted: str) -> bool:
     return set(want) <= set(have)
 
 
-def _without_absent(argument: str, wanted: Wanted) -> str | None:
+def _without_absent(argument: str, wanted: WantedArguments) -> str | None:
     """*argument* without the values that must not be there; `None` if nothing of it is left."""
     name, _sign, value = argument.partition("=")
     options = _options(argument)

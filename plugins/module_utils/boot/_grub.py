@@ -4,11 +4,11 @@
 
 """The shell fragments in which GRUB's configuration keeps the kernel arguments.
 
-grub-mkconfig reads them with a shell, one after the other, so only a shell can tell what they come
-to. No line of the operator is edited. A block of shell behind all of them adds and removes
-arguments, and says in comments which ones it was asked for. Without the block, everything is as it
-was. Before anything is written, the shell is asked what the fragments come to without the block,
-and with it.
+grub-mkconfig reads them with a shell, one after the other, so only a shell can tell their result.
+This module edits no line of the operator. It adds a block of shell behind all of them, which adds
+and removes arguments. Comments in the block record which arguments were asked for. Without the
+block, everything is as it was. Before it writes anything, this module asks the shell for the result
+without the block and with it.
 
 Source: util/grub-mkconfig.in of GRUB, and Debian's patch that reads `/etc/default/grub.d`.
 """
@@ -22,7 +22,9 @@ import tempfile
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import (
+    WantedArguments,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -37,7 +39,8 @@ _ENVIRONMENT = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 )
 
-# What grub-mkconfig does, in a directory that stands for /etc, and what the variables are then.
+# What grub-mkconfig does, in a directory that stands for /etc, and the values that the variables
+# then have.
 _READ = f"""\
 set -e
 if test -f "$mergetb_sriov_etc/default/grub"; then
@@ -88,7 +91,7 @@ _RECORD = re.compile(r"^# (present|absent): (.*)$", re.MULTILINE)
 
 
 class Variables(t.NamedTuple):
-    """The arguments of all boot entries, and those that entries for recovery lack."""
+    """The arguments of all boot entries, and those that the entries for recovery lack."""
 
     linux: str
     default: str
@@ -100,9 +103,9 @@ class Variables(t.NamedTuple):
 
 
 def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
-    """What a shell of *host* finds in a copy of the fragments *files*.
+    """The values that a shell of *host* finds in a copy of the fragments *files*.
 
-    Raises `SriovError` if the shell does not come to their end.
+    Raises `SriovError` if the shell does not get to their end.
     """
     with tempfile.TemporaryDirectory(prefix="mergetb-sriov-") as copy:
         for path, text in files.items():
@@ -130,7 +133,9 @@ def variables(host: Host, files: t.Mapping[str, str]) -> Variables:
         return Variables(linux, default)
 
 
-def edited(host: Host, files: t.Mapping[str, str], place: str, wanted: Wanted) -> dict[str, str]:
+def edited(
+    host: Host, files: t.Mapping[str, str], place: str, wanted: WantedArguments
+) -> dict[str, str]:
     """The fragments *files* with what is *wanted* in the block of *place*.
 
     *files* are in the order in which the shell reads them. Raises `SriovError` if an argument would
@@ -204,11 +209,11 @@ def _recorded(place: str, block: str) -> tuple[list[str], list[str]]:
 
 
 def _merged(
-    record: tuple[t.Sequence[str], t.Sequence[str]], wanted: Wanted
+    record: tuple[t.Sequence[str], t.Sequence[str]], wanted: WantedArguments
 ) -> tuple[list[str], list[str]]:
-    """What was asked for before and still is, and what is *wanted* now.
+    """The arguments that were asked for before and still are, and the *wanted* ones.
 
-    When the last of the present arguments goes, the arguments that made way for them come back.
+    When the last present argument goes, the arguments that made way for it come back.
     """
     before = _command_line.arguments(_command_line.correct(" ".join(record[0]), wanted))
     present = list(dict.fromkeys([*before, *wanted.present]))
@@ -219,7 +224,9 @@ def _merged(
         argument
         for argument in dict.fromkeys([*record[1], *wanted.absent])
         if argument not in opposites
-        and not _command_line.unwanted(" ".join(present), Wanted(tuple(present), (argument,)))
+        and not _command_line.unwanted(
+            " ".join(present), WantedArguments(tuple(present), (argument,))
+        )
     ]
     return present, absent
 
@@ -251,8 +258,8 @@ def _block(
     )
 
 
-def _problem(expected: Variables, found: Variables, goal: Wanted) -> str:
-    """Why *found* will not do although *expected* was planned; empty if it will."""
+def _problem(expected: Variables, found: Variables, goal: WantedArguments) -> str:
+    """Why *found* is wrong although *expected* was planned; empty if it is right."""
     for name, planned, made in zip((LINUX, DEFAULT), expected, found):
         if _command_line.words(made) != _command_line.words(planned):
             return f"{name} would be {made.strip()!r} and not {planned.strip()!r}"

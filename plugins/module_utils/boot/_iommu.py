@@ -42,7 +42,7 @@ _UNWANTED = ("iommu=off", "intel_iommu=off", "amd_iommu=off", "amd_iommu=on")
 
 
 def platform(host: Host) -> Platform | None:
-    """The IOMMU that the firmware announces; `None` where it announces none."""
+    """The IOMMU that the firmware announces; `None` if it announces none."""
     for candidate in _PLATFORMS:
         if host.exists(f"/sys/firmware/acpi/tables/{candidate.table}"):
             return candidate
@@ -54,9 +54,9 @@ def effective(host: Host) -> bool:
     return bool(host.names("/sys/class/iommu") and host.names("/sys/kernel/iommu_groups"))
 
 
-def arguments(platform: Platform | None) -> _command_line.Wanted:
+def arguments(platform: Platform | None) -> _command_line.WantedArguments:
     """The kernel arguments that let the IOMMU of *platform* work."""
-    return _command_line.Wanted(platform.arguments if platform else (), _UNWANTED)
+    return _command_line.WantedArguments(platform.arguments if platform else (), _UNWANTED)
 
 
 def hindrance(platform: Platform | None, effective: bool, running: str) -> tuple[str, str] | None:

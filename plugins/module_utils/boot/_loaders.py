@@ -5,8 +5,8 @@
 """Boot loaders: where a host keeps the kernel arguments, and how its boot entries get them.
 
 A boot loader has configuration files, which an operator edits, and boot entries, which a tool makes
-of them. This module reads both, because a run may have ended between the edit and the tool, and
-because an entry shows better than a shell fragment what the next boot will have.
+from them. This module reads both. A run may have ended between the edit and the tool, and an entry
+shows better than a shell fragment what the next boot will have.
 
 Sources: grub-mkconfig(8), grubby(8), kernel-install(8), bootctl(1), and the Boot Loader Interface
 of systemd for the EFI variable.
@@ -25,7 +25,9 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.boot import (
     _iommu,
     _reboot,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import Wanted
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot._command_line import (
+    WantedArguments,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
 if t.TYPE_CHECKING:
@@ -48,7 +50,7 @@ _INSTALL_CONFIGS = tuple(
 _MODULES = "/usr/lib/modules"
 _OSTREE = "/run/ostree-booted"
 
-# How much of what a tool prints an error quotes, in characters.
+# How much of the output of a tool an error quotes, in characters.
 _TAIL = 500
 
 _GRUB_SECTION = re.compile(
@@ -56,9 +58,9 @@ _GRUB_SECTION = re.compile(
 )
 _GRUB_MARK = re.compile(r"^### (BEGIN|END) ", re.MULTILINE)
 _GRUB_ENTRY = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
-# What 10_linux itself puts before the arguments; of btrfs it adds an argument to them.
+# What 10_linux itself puts before the arguments. For btrfs, it adds an argument to them.
 _GRUB_LEAD = re.compile(r"root=\S+ ro(?=\s|\Z)(?!\s+rootflags=)")
-# What it may put behind them: of Ubuntu, and of Debian where there are several programs for init.
+# What it may put behind them: on Ubuntu, and on Debian if there are several programs for init.
 _GRUB_REAR = re.compile(r"(?:\s+(?:\$vt_handoff|init=\S+))+\Z")
 _GRUBBY_ENTRY = re.compile(r'^args="(.*)"$', re.MULTILINE)
 
@@ -76,10 +78,10 @@ class BootLoader(abc.ABC):
         """The configuration files by path; a file that does not exist yet has no text."""
 
     @abc.abstractmethod
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
-        """*files* with what is *wanted*; a file without text is to be removed.
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
+        """*files* with what is *wanted*; a file without text has to be removed.
 
-        Raises `SriovError` if no edit without harm is possible.
+        Raises `SriovError` if every edit would do harm.
         """
 
     @abc.abstractmethod
@@ -87,7 +89,7 @@ class BootLoader(abc.ABC):
         """The command lines of the boot entries that the tool makes; `None` where unknown."""
 
     def unfinished(self) -> bool:
-        """Whether the files were written, but the tool is known not to have ended."""
+        """Whether the files were written, but the tool has certainly not ended."""
         return False
 
     def expected(
@@ -95,16 +97,16 @@ class BootLoader(abc.ABC):
         entries: t.Iterable[str],
         files: t.Mapping[str, str],
         edited: t.Mapping[str, str],
-        wanted: Wanted,
+        wanted: WantedArguments,
     ) -> list[str]:
         """The boot entries *entries* after *files* were *edited*."""
         return [_command_line.complete(entry, wanted) for entry in entries]
 
     def all_entries(self) -> list[str]:
-        """`entries`, and those that have fewer arguments on purpose."""
+        """`entries`, and those that lack some arguments on purpose."""
         return self.entries() or []
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         """The arguments that the entries had *before* and have lost."""
         return [
             word
@@ -114,8 +116,8 @@ class BootLoader(abc.ABC):
             )
         ]
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
-        """Write *files*, those that change, and give the boot entries what is *wanted*.
+    def apply(self, files: t.Mapping[str, str], wanted: WantedArguments) -> None:
+        """Write those of *files* that change, and give the boot entries what is *wanted*.
 
         Removes a file only after the tool made the entries without it. So a run that ends in
         between leaves something that is newer than the entries.
@@ -127,7 +129,7 @@ class BootLoader(abc.ABC):
                 self.host.remove(path)
 
     def make(self) -> None:  # noqa: B027
-        """Make the boot entries of the files, if a tool does that."""
+        """Make the boot entries from the files, if a tool does that."""
 
     def _running(self) -> str:
         return self.host.read("/proc/cmdline") or ""
@@ -138,9 +140,9 @@ class BootLoader(abc.ABC):
 
 
 class Grub(BootLoader):
-    """GRUB as Debian and Ubuntu set it up: shell fragments, of which update-grub makes grub.cfg.
+    """GRUB as Debian and Ubuntu set it up: update-grub makes grub.cfg from shell fragments.
 
-    The arguments go into a file of their own, the last of those that update-grub reads.
+    The arguments go into a file of their own, the last one that update-grub reads.
     """
 
     name = "grub"
@@ -157,7 +159,7 @@ class Grub(BootLoader):
         fragments = [f"{_GRUB_DIRECTORY}/{name}" for name in sorted({*names, own})]
         return {path: _text(self.host, path) for path in [DEFAULT_GRUB, *fragments]}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         return _grub.edited(self.host, files, self._place(files), wanted)
 
     def entries(self) -> list[str] | None:
@@ -175,12 +177,12 @@ class Grub(BootLoader):
         entries: t.Iterable[str],
         files: t.Mapping[str, str],
         edited: t.Mapping[str, str],
-        wanted: Wanted,
+        wanted: WantedArguments,
     ) -> list[str]:
         before, after = (_grub.variables(self.host, each).text.strip() for each in (files, edited))
 
         def made(entry: str) -> str:
-            # An operator may have changed the files since without making the entries.
+            # An operator may have changed the files since, and not made the entries.
             lead = _GRUB_LEAD.match(entry)
             if lead:
                 rear = _GRUB_REAR.search(entry)
@@ -194,7 +196,7 @@ class Grub(BootLoader):
 
         return [made(entry).strip() for entry in entries]
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         words = _command_line.words(_grub.variables(self.host, self.files()).text)
         after = self.all_entries()
         return [
@@ -243,7 +245,7 @@ class Grubby(BootLoader):
             if self.host.exists(path)
         }
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         edited = dict(files)
         if DEFAULT_GRUB in files:
             fragment = {DEFAULT_GRUB: files[DEFAULT_GRUB]}
@@ -255,7 +257,7 @@ class Grubby(BootLoader):
     def entries(self) -> list[str] | None:
         return _GRUBBY_ENTRY.findall(_run(self.host, "grubby", "--info=ALL"))
 
-    def apply(self, files: t.Mapping[str, str], wanted: Wanted) -> None:
+    def apply(self, files: t.Mapping[str, str], wanted: WantedArguments) -> None:
         kept = {**self.files(), **files}
         remove, add = grubby_arguments(self.entries() or [], wanted)
         if remove or add:
@@ -282,14 +284,14 @@ class Grubby(BootLoader):
 
 
 class SystemdBoot(BootLoader):
-    """/etc/kernel/cmdline, of which kernel-install makes an entry for each installed kernel."""
+    """/etc/kernel/cmdline, from which kernel-install makes an entry for each installed kernel."""
 
     name = "systemd-boot"
 
     def files(self) -> dict[str, str]:
         return {KERNEL_CMDLINE: _text(self.host, KERNEL_CMDLINE)}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         if self._has_foreign_image():
             difference = _command_line.difference(self._running(), wanted)
             if not difference:
@@ -332,7 +334,7 @@ class SystemdBoot(BootLoader):
             entry["id"].endswith(".efi") for entry in self._own_entries()
         )
 
-    def lost(self, before: t.Sequence[str], wanted: Wanted) -> list[str]:
+    def lost(self, before: t.Sequence[str], wanted: WantedArguments) -> list[str]:
         text = "".join(self.files().values())
         words = _command_line.words(_command_line.uncommented(text))
         return _missed(words, before, self.all_entries())
@@ -355,9 +357,9 @@ class SystemdBoot(BootLoader):
 
 
 class Elsewhere(BootLoader):
-    """No boot loader that this collection can change, for the *cause*.
+    """No boot loader that this collection can change, because of *cause*.
 
-    The arguments come from a network boot server, say, and *remedy* tells where they are set.
+    The arguments come from a network boot server, for example. *remedy* tells where to set them.
     """
 
     name = "none"
@@ -370,7 +372,7 @@ class Elsewhere(BootLoader):
     def files(self) -> dict[str, str]:
         return {}
 
-    def edited(self, files: t.Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    def edited(self, files: t.Mapping[str, str], wanted: WantedArguments) -> dict[str, str]:
         difference = _command_line.difference(self._running(), wanted)
         if difference:
             raise SriovError(
@@ -404,16 +406,16 @@ def find(host: Host) -> BootLoader:
         host,
         "no boot loader was found to mend that: neither update-grub nor grubby is installed, and "
         f"there is no {KERNEL_CMDLINE}",
-        "Set the arguments where this host is booted from",
+        "Set the arguments where this host boots from",
     )
 
 
-class Plan(t.NamedTuple):
+class BootPlan(t.NamedTuple):
     """What has to be done for the next boot.
 
     *files* are the new texts of the files that change. *entries* are the command lines of the boot
     entries afterwards; `None` if the boot loader does not show them. *remake* tells whether to make
-    the entries again, *changed* whether anything is known to become different.
+    the entries again, *changed* whether the plan certainly changes something.
     """
 
     files: dict[str, str]
@@ -426,9 +428,9 @@ def plan(
     loader: BootLoader,
     files: t.Mapping[str, str],
     entries: list[str] | None,
-    wanted: Wanted,
+    wanted: WantedArguments,
     running: str,
-) -> Plan:
+) -> BootPlan:
     """The plan for the *files* and the boot entries *entries* of *loader*.
 
     If nobody can read the entries, the plan makes them again until *running*, the command line of
@@ -440,7 +442,7 @@ def plan(
         loader.host.require_replaceable(path)
     if entries is None:
         remake = not _command_line.satisfies(running, wanted)
-        return Plan(changes, None, bool(changes) or remake, bool(changes))
+        return BootPlan(changes, None, bool(changes) or remake, bool(changes))
     outdated = (
         not entries
         or not all(_command_line.satisfies(entry, wanted) for entry in entries)
@@ -448,41 +450,41 @@ def plan(
     )
     if changes or outdated:
         entries = loader.expected(entries, files, edited, wanted)
-    return Plan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
+    return BootPlan(changes, entries, bool(changes) or outdated, bool(changes) or outdated)
 
 
 class Arguments(t.NamedTuple):
     """The kernel arguments *wanted* of a host whose IOMMU is *platform*, and the way to them.
 
-    *files* and *entries* are as in `BootLoader`, *plan* is what has to be done. *reason* tells why
-    that takes a reboot, and is empty if it takes none.
+    *files* and *entries* are as in `BootLoader`. *plan* is what has to be done. *reason* tells why
+    that takes a reboot; it is empty if it takes none.
     """
 
     loader: BootLoader
-    wanted: Wanted
+    wanted: WantedArguments
     running: str
     platform: _iommu.Platform | None
     effective: bool
     files: dict[str, str]
     entries: list[str] | None
-    plan: Plan
+    plan: BootPlan
     reason: str
 
     @property
     def reboot_cause(self) -> _reboot.Cause | None:
-        """Why the host has to restart; `None` if it has not."""
+        """Why the host has to reboot; `None` if it has not."""
         if not self.reason:
             return None
         return _reboot.Cause(
             cause="iommu",
-            reason=f"the IOMMU is not effective, since {self.reason}",
+            reason=f"the IOMMU is not effective, because {self.reason}",
             remedy=f"the host boots with other arguments than {self.loader.name} is set to; see "
             "which boot loader and which entry the firmware starts (efibootmgr, bootctl)",
         )
 
     @property
     def steps(self) -> dict[str, list[str]]:
-        """What is done, by the file that it is done to, the boot entries last."""
+        """What the plan does, by the file that changes, the boot entries last."""
         if not self.plan.changed:
             return {}
         text = self.entries[0] if self.entries else self.running
@@ -508,12 +510,12 @@ def plan_host(
 ) -> Arguments:
     """Read *host* and plan the arguments *present* and *absent*, with *iommu* also the IOMMU's.
 
-    Raises `SriovError` for what is no argument, and if no argument can give what *iommu* asks for.
+    Raises `SriovError` if one of them is no argument, or if none can give what *iommu* asks for.
     """
     running = host.read("/proc/cmdline") or ""
     platform = _iommu.platform(host)
     effective = _iommu.effective(host)
-    required = Wanted()
+    required = WantedArguments()
     if iommu:
         required = _iommu.arguments(platform)
         hindrance = _iommu.hindrance(platform, effective, running)
@@ -583,7 +585,7 @@ def _as_before(paths: t.Collection[str]) -> str:
 
 
 def _problem(
-    loader: BootLoader, entries: list[str] | None, before: t.Sequence[str], wanted: Wanted
+    loader: BootLoader, entries: list[str] | None, before: t.Sequence[str], wanted: WantedArguments
 ) -> str:
     """What is wrong with the boot entries *entries*, which replace those *before*."""
     if entries is None:
@@ -622,7 +624,9 @@ def _is_for_recovery(entry: str) -> bool:
     return not {"single", "recovery"}.isdisjoint(_command_line.arguments(entry))
 
 
-def grubby_arguments(entries: t.Iterable[str], wanted: Wanted) -> tuple[list[str], list[str]]:
+def grubby_arguments(
+    entries: t.Iterable[str], wanted: WantedArguments
+) -> tuple[list[str], list[str]]:
     """What grubby has to remove from the command lines *entries*, and what it has to add.
 
     grubby replaces all arguments of a name by the one that it adds. So the result also names those

@@ -19,7 +19,7 @@ DIRECTORY = "/etc/modules-load.d"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-class Plan(t.NamedTuple):
+class ModulesPlan(t.NamedTuple):
     """The modules to load, and the file for the boot before and after."""
 
     load: list[str]
@@ -29,12 +29,12 @@ class Plan(t.NamedTuple):
 
     @property
     def steps(self) -> dict[str, list[str]]:
-        """What is done, by the module or file that it is done to."""
+        """What the plan does, by the module or file that it changes."""
         written = {self.file: ["write"]} if self.after != self.before else {}
         return {**{module: ["load"] for module in self.load}, **written}
 
 
-def plan(host: Host, modules: t.Iterable[str], name: str) -> Plan:
+def plan(host: Host, modules: t.Iterable[str], name: str) -> ModulesPlan:
     """The plan to load *modules* now, and at boot by the file for *name*.
 
     Raises `SriovError` for a module that the running kernel does not have.
@@ -44,7 +44,7 @@ def plan(host: Host, modules: t.Iterable[str], name: str) -> Plan:
     load = not_loaded(host, modules)
     refuse_unknown(host, load)
     before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
-    plan = Plan(load, file, before, file_text(modules))
+    plan = ModulesPlan(load, file, before, file_text(modules))
     if file in plan.steps:
         host.require_replaceable(file)
     return plan
@@ -87,7 +87,7 @@ def refuse_unknown(host: Host, modules: t.Iterable[str]) -> None:
         _modprobe(host, "--dry-run", module)
 
 
-def apply(host: Host, plan: Plan) -> None:
+def apply(host: Host, plan: ModulesPlan) -> None:
     """Load the modules, see that they are there, and write the file."""
     for module in plan.load:
         _modprobe(host, module)

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The memory of reboots: no cause gets a second one, nor one that cannot cure it.
+"""The memory of reboots: no cause gets a second one, and none that cannot cure it.
 
 A marker names a cause and the boot in which a run rebooted the host for it. If the cause is still
 there in another boot, its reboot did not cure it, and the next one would not either. Some causes
 say themselves that only a power cycle cures them. Their marker says so too, because later runs may
-not hear it again.
+not learn it again.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str
     problems = []
     if power_cycle:
         problems.append(
-            "no reboot cures this, and none is made for it, since it takes a power cycle: "
+            "no reboot cures this, so none is made, because it takes a power cycle: "
             f"{'; '.join(power_cycle)}. Switch the host off and on, then run again"
         )
     if outlived:
         problems.append(
-            f"still so after the reboot that was made for it: {'; '.join(outlived)}. Mend that and "
+            f"still so after the reboot for it: {'; '.join(outlived)}. Mend that and "
             f"reboot the host by hand, or remove {PATH} to let the next run reboot it"
         )
     if problems:

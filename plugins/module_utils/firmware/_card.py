@@ -4,8 +4,9 @@
 
 """The firmware configuration that ConnectX and BlueField cards load at their next start.
 
-The functions of one ASIC share it, so they are one card here. What is compared is the value of
-the next start: the tool would write an equal value again, and ask for a reboot.
+The functions of one ASIC share one configuration, so they are one card here. This module compares
+what is wanted with the value of the next start. If it compared the current value, it would write an
+equal value again and ask for a reboot.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ if t.TYPE_CHECKING:
 VENDOR = "0x15b3"
 
 # A number, or the text of an enumeration in capitals.
-Wanted = t.Union[int, str]
+WantedValue = t.Union[int, str]
 
 _BLUEFIELDS = ("0xa2d2", "0xa2d6", "0xa2dc", "0xa2df")
-# Who owns the functions of a BlueField whose processors run: the host, where all have these
-# numbers (NVIDIA BlueField documentation, modes of operation).
+# Who owns the functions of a BlueField whose processors run. It is the host if all of these have
+# these numbers (NVIDIA BlueField documentation, modes of operation).
 _MODEL = "INTERNAL_CPU_MODEL"
 _EMBEDDED_CPU = 1
 _NIC_MODE = {
@@ -55,7 +56,7 @@ _NIC_MODE = {
     "INTERNAL_CPU_OFFLOAD_ENGINE": 1,
 }
 # The parameters that others depend on (column `dependency` of mlxconfig_host.db in mstflint 4.21
-# and 4.31). The tool hides those others until the next start's value of the switch is right.
+# and 4.31). The tool hides the others until the switch has the right value for the next start.
 _SWITCHES = (
     "ADVANCED_PCI_SETTINGS",
     "ADVANCED_POWER_SETTINGS",
@@ -69,16 +70,16 @@ _SWITCHES = (
     "UEFI_LOGS",
 )
 VFS = ("SRIOV_EN", "NUM_OF_VFS")
-# Each port's own number, which holds instead of NUM_OF_VFS where the switch is on.
+# A port's own number of VFs. It holds instead of NUM_OF_VFS if the switch is on.
 _OWN_VFS = ("PF_NUM_OF_VF_VALID", "PF_NUM_OF_VF")
 # A card may offer more VFs than are wanted.
 _COUNTS = ("NUM_OF_VFS", "PF_NUM_OF_VF")
-# A driver's probe of a port after the reset.
+# How long a driver may take to probe a port after the reset.
 _INTERFACE_SECONDS = 60
 
 
 class Device(t.NamedTuple):
-    """A function with the parameters wanted for it; *names* are what else it is called by."""
+    """A function with the parameters wanted for it. *names* are its other names."""
 
     address: str
     settings: t.Mapping[str, object]
@@ -86,18 +87,18 @@ class Device(t.NamedTuple):
 
     @property
     def card(self) -> str:
-        """What the addresses of all functions of its ASIC begin with."""
+        """How the addresses of all functions of its ASIC begin."""
         return self.address.rpartition(".")[0]
 
 
 class Card(t.NamedTuple):
-    """One ASIC: the functions it was named by, and what its parameters are to be.
+    """One ASIC: the functions that it was named by, and the values that its parameters must have.
 
-    *lower* tells whether it may come to offer fewer VFs than it does.
+    *lower* tells whether a run may lower the number of VFs that it offers.
     """
 
     addresses: tuple[str, ...]
-    wanted: dict[str, Wanted]
+    wanted: dict[str, WantedValue]
     lower: bool = False
 
     @property
@@ -105,8 +106,11 @@ class Card(t.NamedTuple):
         return self.addresses[0]
 
 
-class State(t.NamedTuple):
-    """What the tool shows of a card, and for the parameters it does not show the reason."""
+class CardState(t.NamedTuple):
+    """What the tool shows of a card.
+
+    *absent* has the reason for each wanted parameter that it does not show.
+    """
 
     type: str
     name: str
@@ -114,18 +118,18 @@ class State(t.NamedTuple):
     absent: dict[str, str]
 
 
-class Change(t.NamedTuple):
-    """What has to be written to one card: the parameters of each step."""
+class CardChange(t.NamedTuple):
+    """What has to be written to one card: the parameters of each step, in order."""
 
     card: Card
-    state: State
+    state: CardState
     steps: tuple[tuple[str, ...], ...]
 
 
 class Outcome(t.NamedTuple):
-    """How a card is after its change: *steps* are those that were made."""
+    """How a card is after its change. *steps* are those that were made."""
 
-    state: State
+    state: CardState
     steps: tuple[str, ...]
     reboot_required: bool
     power_cycle_required: bool
@@ -133,7 +137,7 @@ class Outcome(t.NamedTuple):
 
 
 def reboot_cause(cards: t.Iterable[Card], outcomes: t.Iterable[Outcome]) -> _reboot.Cause | None:
-    """Why the host is to be restarted for the *outcomes* of *cards*; `None` where it is not."""
+    """Why the host has to reboot for the *outcomes* of *cards*; `None` if it has not."""
     outcomes = list(outcomes)
     pending = [card.address for card, it in zip(cards, outcomes) if it.reboot_required]
     if not pending:
@@ -148,10 +152,11 @@ def reboot_cause(cards: t.Iterable[Card], outcomes: t.Iterable[Outcome]) -> _reb
     )
 
 
-def wanted(name: str, value: object) -> Wanted:
-    """The wish *value* for the parameter *name*; raises `SriovError` where it says nothing.
+def wanted(name: str, value: object) -> WantedValue:
+    """The value that is wanted for the parameter *name*, read from *value*.
 
-    The tool itself takes the printed form `ETH(2)` from nobody; here its number is taken.
+    Takes the number of the printed form `ETH(2)`, which the tool itself refuses. Raises
+    `SriovError` if *value* is no value.
     """
     if not _output.is_name(name):
         raise SriovError(f"{name!r} is no name of a firmware parameter")
@@ -171,15 +176,18 @@ def wanted(name: str, value: object) -> Wanted:
 
 
 def suffices(card: Card, name: str, value: Value) -> bool:
-    """Whether *value* of the tool is as *card* is to have it; a larger number of VFs is, too."""
+    """Whether *value*, which the tool shows, is as *card* must have it.
+
+    A larger number of VFs suffices, unless a run may lower it.
+    """
     wanted = card.wanted[name]
     if name in _COUNTS and not card.lower and isinstance(wanted, int) and isinstance(value, int):
         return value >= wanted
     return matches(wanted, value)
 
 
-def matches(wanted: Wanted, value: Value) -> bool:
-    """Whether *value* of the tool is what is *wanted*."""
+def matches(wanted: WantedValue, value: Value) -> bool:
+    """Whether *value*, which the tool shows, is the *wanted* one."""
     if isinstance(value, str):
         label, _parenthesis, number = value.rstrip(")").partition("(")
         return wanted in (label.upper(), int(number))
@@ -196,10 +204,10 @@ def cards(
 ) -> list[Card]:
     """The cards of *devices*.
 
-    *settings* go before those of the devices, and before these go the *card_settings*, by a name of
-    any port of the card. *lower_numvfs* names the cards that may come to offer fewer VFs.
-    *largest_numvfs* lets the largest NUM_OF_VFS of the functions hold for their card. Raises
-    `SriovError` with all that cannot be wanted, or not together.
+    *settings* override those of the devices. *card_settings* override both; they are by a name of
+    any port of the card. *lower_numvfs* names the cards whose number of VFs may become smaller.
+    With *largest_numvfs*, a card gets the largest NUM_OF_VFS of its functions. Raises `SriovError`
+    with every value that is impossible or contradicts another.
     """
     devices = list(devices)
     problems: list[str] = []
@@ -217,13 +225,13 @@ def cards(
     def cards_of(option: str, names: t.Iterable[str]) -> dict[str, str]:
         found = {name: card_of(name) for name in names}
         problems.extend(
-            f"{option} names {name}, which is no port of a card here ({', '.join(named)})"
+            f"{option} names {name}, which is no port of a card in this call ({', '.join(named)})"
             for name, card in found.items()
             if not card
         )
         return found
 
-    by_card: dict[str, dict[str, Wanted]] = {}
+    by_card: dict[str, dict[str, WantedValue]] = {}
     for name, card in cards_of("card_settings", card_settings).items():
         values = card_settings[name]
         if isinstance(values, t.Mapping):
@@ -231,14 +239,14 @@ def cards(
         else:
             problems.append(f"card_settings: {name} is {values!r}, not values by name")
     lower = set(cards_of("lower_numvfs", lower_numvfs).values())
-    wishes: dict[str, dict[str, dict[str, Wanted]]] = {}
+    wishes: dict[str, dict[str, dict[str, WantedValue]]] = {}
     for device in devices:
         values = {**device.settings, **settings, **by_card.get(device.card, {})}
         wish = wishes.setdefault(device.card, {}).setdefault(device.address, {})
         _merge(wish, values, device.address, problems)
     result = []
     for card, functions in wishes.items():
-        merged: dict[str, Wanted] = {}
+        merged: dict[str, WantedValue] = {}
         for name in dict.fromkeys(name for wish in functions.values() for name in wish):
             values = {address: wish[name] for address, wish in functions.items() if name in wish}
             counts = [value for value in values.values() if isinstance(value, int)]
@@ -254,7 +262,7 @@ def cards(
 
 
 def _merge(
-    wish: dict[str, Wanted], values: t.Mapping[str, object], whose: str, problems: list[str]
+    wish: dict[str, WantedValue], values: t.Mapping[str, object], whose: str, problems: list[str]
 ) -> None:
     """Add *values* to *wish*, and what is wrong with them to *problems*."""
     for name, value in values.items():
@@ -264,34 +272,37 @@ def _merge(
             problems.append(f"{whose}: {error}")
             continue
         if wish.setdefault(name, value) != value:
-            problems.append(f"{whose}: {name} is to be both {wish[name]} and {value}")
+            problems.append(f"{whose}: {name} is wanted as both {wish[name]} and {value}")
 
 
-def _contradiction(name: str, values: t.Mapping[str, Wanted]) -> str:
+def _contradiction(name: str, values: t.Mapping[str, WantedValue]) -> str:
     wishes = ", ".join(f"{value} for {address}" for address, value in values.items())
-    remedy = " or have the largest hold (largest_numvfs)" if name == "NUM_OF_VFS" else ""
+    remedy = " or take the largest (largest_numvfs)" if name == "NUM_OF_VFS" else ""
     return (
-        f"{name} is to be {wishes}, but these are ports of one card, which has one value for "
+        f"{name} is wanted as {wishes}, but these are ports of one card, which has one value for "
         f"all: want the same for each{remedy}"
     )
 
 
-def read(host: Host, tool: Tool, card: Card) -> State:
-    """The state of *card* in what is wanted of it, and in what decides whether it may be."""
+def read(host: Host, tool: Tool, card: Card) -> CardState:
+    """The parameters of *card* that are wanted, and those that decide whether they may be set.
+
+    Raises `SriovError` if *card* is no card that this host may set.
+    """
     present = _pci.devices(host)
     for address in card.addresses:
         if address not in present:
             raise SriovError(
                 f"there is no PCI device {address} on this host: see that the card is plugged in, "
-                "and write its address as lspci -D does"
+                "and write its address as lspci -D prints it"
             )
         vendor = _pci.read_identity(host, address).vendor
         if vendor != VENDOR:
             raise SriovError(f"{address} is no NVIDIA (Mellanox) card: its vendor is {vendor}")
         if _pci.is_vf(host, address):
-            raise SriovError(f"{address} is a VF, not a PF: name the PF it belongs to")
+            raise SriovError(f"{address} is a VF, not a PF: name the PF that it belongs to")
     if os.geteuid():
-        raise SriovError(f"{tool.command} opens a card for root only: set become")
+        raise SriovError(f"{tool.command} opens a card only for root: set become")
     names = list(card.wanted)
     if not set(names).isdisjoint(_OWN_VFS):
         names += [name for name in _OWN_VFS if name not in names]
@@ -303,7 +314,7 @@ def read(host: Host, tool: Tool, card: Card) -> State:
     answer, absent = tool.query(card.address, names)
     if bluefield and _may_be(answer.settings.get(_MODEL), _EMBEDDED_CPU):
         _refuse_dpu(card, tool.query(card.address, _NIC_MODE)[0].settings)
-    return State(
+    return CardState(
         answer.type,
         answer.name,
         answer.settings,
@@ -312,7 +323,7 @@ def read(host: Host, tool: Tool, card: Card) -> State:
 
 
 def _may_be(setting: Setting | None, number: int) -> bool:
-    """Whether the parameter is *number* now or after the next start."""
+    """Whether the parameter is *number* now or will be after the next start."""
     return setting is not None and any(
         matches(number, value) for value in (setting.current, setting.next)
     )
@@ -329,14 +340,17 @@ def _refuse_dpu(card: Card, settings: t.Mapping[str, Setting]) -> None:
     if owned:
         raise SriovError(
             f"{card.address} is a BlueField in DPU mode ({', '.join(sorted(owned))}): its own "
-            "processors and not this host decide about its VFs; make it a NIC "
+            "processors, and not this host, decide about its VFs; make it a NIC "
             f"({' '.join(f'{name}={number}' for name, number in _NIC_MODE.items())}) and power "
-            "cycle the host, or take it out"
+            "cycle the host, or leave the card out"
         )
 
 
-def plan(card: Card, state: State) -> Change:
-    """What has to be written to get from *state* to what is wanted; raises `SriovError`."""
+def plan(card: Card, state: CardState) -> CardChange:
+    """The steps from *state* to what is wanted.
+
+    Raises `SriovError` with every parameter that cannot be set.
+    """
     differing = [
         name
         for name in card.wanted
@@ -351,8 +365,8 @@ def plan(card: Card, state: State) -> Change:
     ]
     if _is_sriov_without_vfs(card, state):
         problems.append(
-            "SRIOV_EN is true and NUM_OF_VFS 0, which makes no VFs: want a number of VFs, or "
-            "SRIOV_EN false"
+            "SRIOV_EN is true and NUM_OF_VFS 0, which makes no VFs: ask for VFs, or set "
+            "SRIOV_EN to false"
         )
     if problems:
         raise SriovError("; ".join(f"{card.address}: {problem}" for problem in problems))
@@ -360,18 +374,18 @@ def plan(card: Card, state: State) -> Change:
     if state.absent:
         rest = [name for name in card.wanted if name in differing or name in state.absent]
         steps = [switches, [name for name in rest if name not in switches]]
-    return Change(card, state, tuple(tuple(step) for step in steps if step))
+    return CardChange(card, state, tuple(tuple(step) for step in steps if step))
 
 
-def _is_sriov_without_vfs(card: Card, state: State) -> bool:
-    """Whether what is wanted switches SR-IOV on for no VFs."""
+def _is_sriov_without_vfs(card: Card, state: CardState) -> bool:
+    """Whether the wanted values switch SR-IOV on without VFs."""
     enabled, count = (
         card.wanted[name]
         if name in card.wanted
         else _number(state.settings[name].next if name in state.settings else None)
         for name in VFS
     )
-    # Where each PF has a number of its own, NUM_OF_VFS counts for nothing.
+    # If each PF has a number of its own, NUM_OF_VFS does not count.
     own = card.wanted.get("PF_NUM_OF_VF_VALID", 0)
     return bool(set(VFS) & set(card.wanted)) and (enabled, count, own) == (1, 0, 0)
 
@@ -380,8 +394,8 @@ def _number(value: Value) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[Change]:
-    """Read each card and plan it; raises `SriovError` with all that is wrong."""
+def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[CardChange]:
+    """Read each card and plan its change; raises `SriovError` with all that is wrong."""
     changes = []
     problems = []
     for card in cards:
@@ -397,9 +411,9 @@ def plan_all(host: Host, tool: Tool, cards: t.Iterable[Card]) -> list[Change]:
 
 
 def offered(settings: t.Mapping[str, Setting]) -> int | None:
-    """How many VFs a PF can have at the next start with *settings*; `None` where they do not tell.
+    """How many VFs a PF can have after the next start with *settings*; `None` if unknown.
 
-    Firmware that shows no SRIOV_EN has it on; a port's own number is 0 until somebody sets it.
+    Firmware that shows no SRIOV_EN has it on. A port's own number is 0 until somebody sets it.
     """
 
     def number(name: str) -> int | None:
@@ -412,8 +426,8 @@ def offered(settings: t.Mapping[str, Setting]) -> int | None:
     return number("NUM_OF_VFS")
 
 
-def _refuse_lowering(host: Host, change: Change) -> None:
-    """Raise `SriovError` where *change* takes VFs away that somebody has, or nobody allowed to."""
+def _refuse_lowering(host: Host, change: CardChange) -> None:
+    """Raise `SriovError` if *change* takes VFs that are in use, or takes any without permission."""
     before, after = offered(change.state.settings), offered(planned_settings(change))
     if before is None or after is None or after >= before:
         return
@@ -433,7 +447,7 @@ def _refuse_lowering(host: Host, change: Change) -> None:
 
 
 def _beyond(host: Host, card: Card, count: int) -> list[str]:
-    """What PFs of *card* have that more VFs than *count* are needed for."""
+    """Why PFs of *card* need more VFs than *count*."""
     reasons = []
     macs = {link.name: link.permanent_mac for link in host.netlink.links()}
     rules = _numvfs.counts_at_boot(host)
@@ -456,8 +470,8 @@ def _beyond(host: Host, card: Card, count: int) -> list[str]:
     return reasons
 
 
-def predict(host: Host, change: Change, *, reset: bool) -> Outcome:
-    """What `apply` is going to do; the state is that of now."""
+def predict(host: Host, change: CardChange, *, reset: bool) -> Outcome:
+    """What `apply` would do. The state in the outcome is the present one."""
     card, state = change.card, change.state
     names = {name for step in change.steps for name in step}
     steps = [_assignments(card, step) for step in change.steps]
@@ -473,10 +487,10 @@ def predict(host: Host, change: Change, *, reset: bool) -> Outcome:
     return Outcome(state, _joined(steps), bool(pending), False, tuple(warnings))
 
 
-def apply(host: Host, tool: Tool, change: Change, *, reset: bool) -> Outcome:
+def apply(host: Host, tool: Tool, change: CardChange, *, reset: bool) -> Outcome:
     """Carry out *change*, and read the card again after each step.
 
-    Raises `SriovError` which tells also what is written by then and what is not.
+    Raises `SriovError`, which also tells what has been written by then and what has not.
     """
     card, state = change.card, change.state
     steps: list[list[str]] = []
@@ -493,7 +507,7 @@ def apply(host: Host, tool: Tool, change: Change, *, reset: bool) -> Outcome:
             planned = plan(card, state)
             if planned.steps and planned.steps[0] == step:
                 raise SriovError(
-                    f"{card.address}: the firmware took {' '.join(steps[-1])} and has not kept "
+                    f"{card.address}: the firmware took {' '.join(steps[-1])} but did not keep "
                     "it; see whether another program writes the card's configuration"
                 )
     except SriovError as error:
@@ -511,8 +525,10 @@ def apply(host: Host, tool: Tool, change: Change, *, reset: bool) -> Outcome:
     return Outcome(state, _joined(steps), pending, pending and power_cycle, tuple(warnings))
 
 
-def apply_all(host: Host, tool: Tool, changes: t.Iterable[Change], *, reset: bool) -> list[Outcome]:
-    """Carry out *changes*; an error tells also what was done to the cards before."""
+def apply_all(
+    host: Host, tool: Tool, changes: t.Iterable[CardChange], *, reset: bool
+) -> list[Outcome]:
+    """Carry out *changes*; an error also tells what was done to the cards before."""
     outcomes: list[Outcome] = []
     done: list[str] = []
     for change in changes:
@@ -521,13 +537,13 @@ def apply_all(host: Host, tool: Tool, changes: t.Iterable[Change], *, reset: boo
         except SriovError as error:
             if not done:
                 raise
-            raise SriovError(f"{error}. Before that was done: {'; '.join(done)}") from error
+            raise SriovError(f"{error}. Done before that: {'; '.join(done)}") from error
         done += [f"{change.card.address} {step}" for step in outcomes[-1].steps]
     return outcomes
 
 
 def described(card: Card, settings: t.Mapping[str, Setting]) -> dict[str, t.Any]:
-    """What is wanted of *card* in the three columns, without the parameters it does not show."""
+    """The wanted parameters that *card* shows: default, current and next value of each."""
     return {
         name: {
             "default": settings[name].default,
@@ -539,8 +555,8 @@ def described(card: Card, settings: t.Mapping[str, Setting]) -> dict[str, t.Any]
     }
 
 
-def planned_settings(change: Change) -> dict[str, Setting]:
-    """The parameters as they are to be when all of *change* is written."""
+def planned_settings(change: CardChange) -> dict[str, Setting]:
+    """The parameters as they will be when all of *change* is written."""
     settings = dict(change.state.settings)
     for step in change.steps:
         for name in step:
@@ -549,8 +565,8 @@ def planned_settings(change: Change) -> dict[str, Setting]:
     return settings
 
 
-def _printed(wanted: Wanted, setting: Setting) -> Value:
-    """The wish as the tool is going to print it, as far as the present values show that."""
+def _printed(wanted: WantedValue, setting: Setting) -> Value:
+    """The wanted value as the tool will print it, as far as the present values show that."""
     for value in (setting.next, setting.current, setting.default):
         if isinstance(value, bool) and wanted in (0, 1):
             return wanted == 1
@@ -567,8 +583,11 @@ def _joined(steps: t.Iterable[t.Iterable[str]]) -> tuple[str, ...]:
     return tuple(" ".join(step) for step in steps)
 
 
-def _pending(host: Host, card: Card, state: State, written: t.Container[str]) -> list[str]:
-    """The parameters whose current value is not the wanted one; unknown ones where *written*."""
+def _pending(host: Host, card: Card, state: CardState, written: t.Container[str]) -> list[str]:
+    """The parameters whose current value is not the wanted one.
+
+    If a current value is unknown, the parameter counts if it is *written*.
+    """
     pending = []
     for name in card.wanted:
         current = state.settings[name].current if name in state.settings else None
@@ -587,38 +606,38 @@ def _running(host: Host, card: Card, name: str) -> Value:
     return int(total) if name == "NUM_OF_VFS" and total else None
 
 
-def _unknown(card: Card, state: State) -> list[str]:
+def _unknown(card: Card, state: CardState) -> list[str]:
     names = [n for n in card.wanted if n in state.settings and state.settings[n].current is None]
     if not names:
         return []
     return [
-        f"{card.address}: its firmware does not tell the current value of {', '.join(names)}, so "
-        "whether a reboot is needed is known from the kernel's number of VFs and from what this "
-        "run writes; update the firmware"
+        f"{card.address}: its firmware does not tell the current value of {', '.join(names)}. So "
+        "only the kernel's number of VFs and what this run writes tell whether the host has to "
+        "reboot; update the firmware"
     ]
 
 
-def _left(host: Host, tool: Tool, change: Change) -> str:
-    """Which parameters of a change that failed are written now."""
+def _left(host: Host, tool: Tool, change: CardChange) -> str:
+    """Which parameters of a change that failed have been written."""
     card = change.card
     names = [name for step in change.steps for name in step]
     try:
         settings = tool.query(card.address, names)[0].settings
     except SriovError as error:
-        return f"What of it is written cannot be read: {error}"
+        return f"What has been written cannot be read: {error}"
     written = [
         name for name in names if name in settings and suffices(card, name, settings[name].next)
     ]
     rest = [name for name in names if name not in written]
     return (
-        f"Written for the next start of {card.address} are now: "
-        f"{' '.join(_assignments(card, written)) or 'none'}; not written: "
-        f"{' '.join(_assignments(card, rest)) or 'none'}"
+        f"Written for the next start of {card.address}: "
+        f"{' '.join(_assignments(card, written)) or 'nothing'}; not written: "
+        f"{' '.join(_assignments(card, rest)) or 'nothing'}"
     )
 
 
 def _functions(host: Host, card: Card) -> list[str]:
-    """All PFs of the card, also those that nobody named."""
+    """All PFs of the card, also those that the call does not name."""
     prefix = card.address.rpartition(".")[0] + "."
     return [
         address
@@ -628,7 +647,7 @@ def _functions(host: Host, card: Card) -> list[str]:
 
 
 def _hindrance(host: Host, card: Card) -> str | None:
-    """Why the card's firmware must not be reset now."""
+    """Why nobody may reset the card's firmware now; `None` if nothing prevents it."""
     storage, unknown = _storage.devices(host)
     management = _management.devices(host)
     reasons = list(unknown)
@@ -638,12 +657,12 @@ def _hindrance(host: Host, card: Card) -> str | None:
             reasons.append(f"{address} has {count} VFs")
         reasons += [carriers[address] for carriers in (management, storage) if address in carriers]
         reasons += [f"{it.interface} is part of {it}" for it in _pci.uppers(host, address)]
-        # A port without interface here may be a guest's, or in another network namespace.
+        # A guest may have a port that has no interface here, or another network namespace may.
         if host.link(f"{_pci.DEVICES}/{address}/driver") and not _pci.interfaces(host, address):
             using = _usage.users(host, [_pci.read_device(host, address)])
             reasons += [f"{address}: {text}" for text in using.get(address, ())]
     if reasons:
-        return f"{card.address}: its firmware was not reset, since {'; '.join(reasons)}"
+        return f"{card.address}: its firmware was not reset, because {'; '.join(reasons)}"
     return None
 
 

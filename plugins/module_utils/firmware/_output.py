@@ -4,9 +4,10 @@
 
 """What `mstconfig` prints about a card, as plain values.
 
-A table and a JSON document of one state give the same values, whatever the version. The width of
-the table's columns differs between versions and long values leave one blank between them, so
-lines are split on white space and have to fit the header; what does not fit is an error.
+A table and a JSON document of one state give the same values, whatever the version of the tool. The
+columns of the table have different widths in different versions, and one blank is all that follows
+a long value. So this module splits a line at its white space and compares the parts with the
+header. A line that does not fit is an error.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ _NOTE = re.compile(r"The '\S+' shows |-[DEIW]- |.*Firmware does not support read
 
 
 class Unread(SriovError):
-    """The tool's answer cannot be read for certain."""
+    """Nobody can be certain what the tool's answer means."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"its answer cannot be read for certain: {why}")
 
 
 class Setting(t.NamedTuple):
-    """A parameter of the firmware; a value is `None` where the firmware does not tell it.
+    """A parameter of the firmware; a value is `None` if the firmware does not tell it.
 
-    The tool tells *read_only* since version 4.31; those before do not show such a parameter.
+    Only version 4.31 and later of the tool tell *read_only*. Earlier ones leave such a parameter
+    out.
     """
 
     default: Value
@@ -67,7 +69,7 @@ def is_name(text: str) -> bool:
 
 
 def value(text: str) -> Value:
-    """The value that the tool prints as *text*; raises `SriovError` where that is none."""
+    """The value that the tool prints as *text*; raises `SriovError` if that is no value."""
     if text == "N/A":
         return None
     if _NUMBER.fullmatch(text):
@@ -84,7 +86,7 @@ def value(text: str) -> Value:
             return number
     if re.fullmatch(r"Array\[\d+\.\.\d+\]", text):
         raise SriovError(f"it is an array ({text}): name one element of it, as in NAME[0]")
-    raise SriovError(f"{text!r} is no value that is known")
+    raise SriovError(f"{text!r} is no known value")
 
 
 def _number(text: str) -> int:
@@ -92,7 +94,7 @@ def _number(text: str) -> int:
 
 
 def read_table(text: str, names: t.Collection[str]) -> Answer:
-    """The answer in what `-e query` printed about one card that was asked for *names*."""
+    """The answer in the text of `-e query` about one card, which was asked for *names*."""
     lines = iter(text.splitlines())
     facts: dict[str, str] = {}
     for line in lines:
@@ -123,7 +125,7 @@ def read_table(text: str, names: t.Collection[str]) -> Answer:
 
 
 def read_json(text: str, names: t.Collection[str]) -> Answer:
-    """The answer in what `-e -j FILE query` wrote about one card that was asked for *names*."""
+    """The answer in the file of `-e -j FILE query` about one card, which was asked for *names*."""
     try:
         devices = json.loads(text)
     except ValueError as error:
@@ -146,13 +148,13 @@ def read_json(text: str, names: t.Collection[str]) -> Answer:
 
 
 def _insist(settings: t.Mapping[str, Setting], names: t.Collection[str]) -> None:
-    # A mark or a value that has run into the name shows only here.
+    # If a mark or a value has run into the name, only this shows it.
     if set(settings) != set(names):
-        raise Unread(f"it tells {', '.join(settings) or 'nothing'} instead of {', '.join(names)}")
+        raise Unread(f"it has {', '.join(settings) or 'nothing'} instead of {', '.join(names)}")
 
 
 def _text(item: object) -> str:
-    """A value of the JSON document as the table shows it."""
+    """A value of the JSON document in the form of the table."""
     if isinstance(item, (str, int)) and not isinstance(item, bool):
         return str(item)
     raise Unread(f"it has the value {item!r}")

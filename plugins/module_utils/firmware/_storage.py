@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which devices the storage of this host comes through over the network.
+"""Which devices carry storage of this host over the network.
 
-A connected disk counts whether it is mounted here or not: it may be swap, part of a volume, or a
-guest's. What is mounted from a server is told by the addresses that the kernel has for it.
+A connected disk counts whether or not it is mounted here: it may be swap, part of a volume, or a
+guest's. For what is mounted from a server, the addresses that the kernel shows name the server.
 
 Sources: Documentation/ABI in the Linux kernel, drivers/scsi/scsi_transport_iscsi.c and
 drivers/nvme/host/sysfs.c for the files; proc_pid_mountinfo(5).
@@ -29,12 +29,12 @@ _NETWORK_FILE_SYSTEMS = (
 )
 _NETWORK_TRANSPORTS = ("tcp", "rdma")
 _SERVER_OPTIONS = ("addr", "mountaddr", "mon_addr")
-# Disks whose server no file tells.
+# No file tells the server of these disks.
 _OTHER_DISKS = re.compile(r"(rbd|drbd)\d+")
 
 
 class _Need(t.NamedTuple):
-    """*what* comes from *servers* to *own* (IP addresses), or through *interfaces*."""
+    """Storage *what*: from IP addresses *servers* to *own*, or through *interfaces*."""
 
     what: str
     servers: t.Sequence[str]
@@ -43,9 +43,10 @@ class _Need(t.NamedTuple):
 
 
 def devices(host: Host) -> tuple[dict[str, str], list[str]]:
-    """The PCI addresses of these devices, each with what comes through it; of a VF, its PF's.
+    """The PCI addresses of these devices, each with what comes through it, and what is unknown.
 
-    Also what comes over the network by a way that cannot be told.
+    A VF counts as its PF. The second part lists the storage that comes over the network on a way
+    that nobody can tell.
     """
     found: dict[str, str] = {}
     unknown = []
@@ -65,13 +66,13 @@ def devices(host: Host) -> tuple[dict[str, str], list[str]]:
                 lost.append(way)
         if lost:
             unknown.append(
-                f"{need.what} comes through {' and '.join(lost)}, and by which NIC cannot be told"
+                f"{need.what} comes through {' and '.join(lost)}, and nobody can tell by which NIC"
             )
     return found, unknown
 
 
 def _owners(host: Host) -> dict[str, str]:
-    """The interfaces by their IP addresses."""
+    """The interface that has each IP address."""
     addresses = host.netlink.addresses()
     return {
         address.partition("/")[0]: link.name
@@ -92,9 +93,9 @@ def _ways(host: Host, server: str) -> list[str]:
 
 
 def _is_tunnel(host: Host, interface: str) -> bool:
-    """Whether the interface has neither a device nor other interfaces that show where it leads.
+    """Whether nothing shows where *interface* leads: neither a device nor a lower interface.
 
-    What lies over others, such as a bond, is seen at these.
+    What lies over other interfaces, such as a bond, leads where they do.
     """
     base = f"/sys/class/net/{interface}"
     virtual = "/virtual/" in (host.target(base) or "/virtual/")
@@ -105,7 +106,7 @@ def _is_tunnel(host: Host, interface: str) -> bool:
 def _iscsi(host: Host) -> t.Iterator[_Need]:
     base = "/sys/class/iscsi_connection"
     for name in host.names(base):
-        # The address of the portal now, or the one that the session began with.
+        # The present address of the portal, and the one that the session began with.
         now, first, local = (
             _shown(host, f"{base}/{name}/{file}")
             for file in ("address", "persistent_address", "local_ipaddr")
@@ -115,7 +116,7 @@ def _iscsi(host: Host) -> t.Iterator[_Need]:
 
 
 def _shown(host: Host, path: str) -> str | None:
-    """The text of *path*; `None` where it has none, as that of a connection that is lost."""
+    """The text of *path*; `None` if it has none, as for a connection that is lost."""
     try:
         return host.read(path)
     except OSError:
@@ -149,7 +150,7 @@ def _mounts(host: Host) -> t.Iterator[_Need]:
 
 def _other_disks(host: Host) -> t.Iterator[_Need]:
     for name in host.names("/sys/block"):
-        # ATA over Ethernet names its interfaces, the others nothing.
+        # ATA over Ethernet names its interfaces; the others name nothing.
         interfaces = (host.read(f"/sys/block/{name}/netif") or "").replace(",", " ").split()
         nbd = name.startswith("nbd") and host.exists(f"/sys/block/{name}/pid")
         if interfaces or nbd or _OTHER_DISKS.fullmatch(name):
@@ -167,7 +168,7 @@ def _plain(text: str) -> str:
 
 
 def _ips(text: str) -> list[str]:
-    """The IP addresses in *text*, which may have ports and lie between slashes and commas."""
+    """The IP addresses in *text*, between slashes and commas, some with ports."""
     found = []
     for word in re.split(r"[,/=@\[\]\s]+", text):
         bare = word.rstrip(":")

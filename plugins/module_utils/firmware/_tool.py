@@ -4,8 +4,8 @@
 
 """`mstconfig`, which reads and writes the firmware configuration of a ConnectX or BlueField.
 
-`mlxconfig` of NVIDIA's MFT is the same tool under another name. Both print their errors, which
-tell neither cause nor remedy, on standard output; here they are told with both.
+`mlxconfig` of NVIDIA's MFT is the same tool under another name. Both print errors on standard
+output that name neither cause nor remedy. The errors of this module name both.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed, Host
 
-# Each with what resets a card's firmware.
+# Each tool, with the one that resets a card's firmware.
 RESETS = {"mstconfig": "mstfwreset", "mlxconfig": "mlxfwreset"}
 
 UNKNOWN = (
-    "the tool knows no such parameter of this card; see how it is spelt (in capitals), and that "
-    "the card has the port that it ends with"
+    "the tool knows no such parameter of this card; see that it is spelt right (in capitals), and "
+    "that the card has the port that it ends with"
 )
 UNSUPPORTED = (
-    "the card's firmware does not offer it, or not before another parameter is set; take it out, "
+    "the card's firmware does not offer it, or only after another parameter is set; leave it out, "
     "set that parameter too, or update the firmware"
 )
-READ_ONLY = "the card's firmware lets nobody change it; take it out, or see the vendor of the card"
+READ_ONLY = "the card's firmware lets nobody change it; leave it out, or ask the vendor of the card"
 
-# The tool takes one to two seconds, and some minutes on an emulated processor that is busy.
+# The tool takes one or two seconds. On an emulated processor that is busy it takes minutes.
 _SECONDS = 900
 _RESET_SECONDS = 300
 _CONNECTX3 = ("0x1003", "0x1004", "0x1007")
@@ -54,7 +54,7 @@ def _is_connectx3(host: Host, address: str) -> bool:
 class _Failure(t.NamedTuple):
     """What the tool says, as a regular expression, and what that means.
 
-    *holds* tells, for a host and the card's address, whether it means that there.
+    *holds* tells for a host and the address of a card whether it has that meaning there.
     """
 
     says: str
@@ -63,7 +63,8 @@ class _Failure(t.NamedTuple):
     holds: t.Callable[[Host, str], bool] = lambda host, address: True
 
 
-# The first that matches and holds. In cause and remedy `{0}` is the first group of the expression.
+# The first that matches and holds counts. In cause and remedy, `{0}` is the first group of the
+# expression.
 _FAILURES = (
     _Failure(
         r"not permitted|denied|Failed to (?:open|identify) the device",
@@ -89,10 +90,10 @@ _FAILURES = (
     ),
     _Failure(
         r"Cannot access NV register|NV access registers are supported|NVQC access register",
-        "the firmware gives this host no access to its configuration, or somebody else holds its "
+        "the firmware gives this host no access to its configuration, or somebody else uses its "
         "command interface",
-        "end other tools that work on the card, allow this host the access (mstprivhost), power "
-        "cycle the host where the mode of a BlueField was changed, or update the firmware",
+        "end other tools that work on the card, give this host the access (mstprivhost), power "
+        "cycle the host if the mode of a BlueField was changed, or update the firmware",
     ),
     _Failure(
         r"[Uu]nsupported [Dd]evice|Device not supported",
@@ -101,8 +102,8 @@ _FAILURES = (
     ),
     _Failure(
         r"lock operation|[Ss]emaphore|Resource temporarily unavailable",
-        "another process, or another host that shares the card, holds it",
-        "wait until it has ended, then run again",
+        "another process uses it, or another host that shares the card",
+        "wait until that has ended, then run again",
     ),
     _Failure(
         r"arameter (\S+?)' value is (larger than maximum|smaller than minimum) allowed (-?\d+)",
@@ -122,18 +123,18 @@ _FAILURES = (
     ),
     _Failure(
         r"Cannot parse the value",
-        "a parameter that takes a number is to be a text",
+        "the value is a text, but the parameter takes a number",
         "see the values that the parameter has: mstconfig -d ADDRESS show_confs",
     ),
     _Failure(
         r"Failed to set (?:configuration|\S+ settings)",
         "the firmware refused to store all of it",
-        "see the release notes of the firmware, update it, or take the parameter out",
+        "see the release notes of the firmware, update it, or leave the parameter out",
     ),
     _Failure(
         r"Failed to (?:open|identify) the device",
-        "the card does not answer, or somebody else holds it",
-        "end other tools that work on the card and see the kernel's log; where that does not help, "
+        "the card does not answer, or somebody else uses it",
+        "end other tools that work on the card and see the kernel's log; if that does not help, "
         "power cycle the host",
     ),
 )
@@ -148,9 +149,9 @@ class ToolError(SriovError):
 
 
 class Tool:
-    """The tool *command* (`mstconfig` or `mlxconfig`) of *host*; works on a card by PCI address.
+    """The tool *command* (`mstconfig` or `mlxconfig`) of *host*, which takes a card by PCI address.
 
-    All methods raise `ToolError` with cause and remedy where the tool fails.
+    All methods raise `ToolError` with cause and remedy if the tool fails.
     """
 
     def __init__(self, host: Host, command: str) -> None:
@@ -159,7 +160,7 @@ class Tool:
         self._has_json = True
 
     def query(self, address: str, names: t.Iterable[str]) -> tuple[Answer, dict[str, str]]:
-        """The parameters *names*, and for those that the card does not show the reason."""
+        """The parameters *names*, and the reason for each that the card does not show."""
         names = list(names)
         answer = Answer("", "", {})
         absent: dict[str, str] = {}
@@ -168,7 +169,7 @@ class Tool:
                 answer = self._query(address, names)
                 break
             except ToolError as error:
-                # One name that is not there fails the query of all.
+                # One unknown name fails the whole query.
                 name, reason = _absent(error.words)
                 if name not in names:
                     raise
@@ -177,11 +178,11 @@ class Tool:
         return answer, absent
 
     def set(self, address: str, assignments: t.Sequence[str]) -> bool:
-        """Write *assignments* (`NAME=value`); answers whether only a power cycle loads them."""
+        """Write *assignments* (`NAME=value`); tells whether only a power cycle loads them."""
         return "Please power cycle" in self._run(address, ["-y", "set", *assignments])
 
     def reset(self, address: str) -> None:
-        """Have the card load its configuration now, which takes its driver away for a while."""
+        """Make the card load its configuration now. Its driver is away meanwhile."""
         command = [RESETS[self.command], "-d", address, "-l", "3", "-y", "reset"]
         done = self._host.run(command, seconds=_RESET_SECONDS)
         if done.rc:
@@ -194,7 +195,7 @@ class Tool:
                 try:
                     return self._query_json(address, names)
                 except ToolError as error:
-                    # Versions before 4.31 print a table only.
+                    # Versions before 4.31 print only a table.
                     if "invalid argument: -j" not in error.words:
                         raise
                     self._has_json = False
@@ -244,7 +245,7 @@ def find(host: Host, choice: str) -> Tool:
 
 
 def _absent(words: str) -> tuple[str, str]:
-    """The parameter that is not there for the tool, and the reason; empty where it is not that."""
+    """The parameter that the tool misses, and the reason; both empty if it says something else."""
     found = re.search(r"Device doesn't support (\S+) parameter", words)
     if found:
         return found[1], UNSUPPORTED

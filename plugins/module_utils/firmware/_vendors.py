@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which vendors' NICs are told by their firmware to have VFs, and by which parameters."""
+"""Of which vendors the firmware decides how many VFs a NIC has, and by which parameters."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typing as t
 
 
 class Firmware(t.NamedTuple):
-    """How the firmware of a vendor's NICs is told to have VFs: *role* of this collection does it.
+    """How a vendor's firmware is told the number of VFs. The *role* of this collection does that.
 
-    *enable* and *numvfs* are the parameters for SR-IOV as such and for the most VFs of a PF.
+    *enable* is the parameter that switches SR-IOV on, *numvfs* the one for the most VFs of a PF.
     """
 
     role: str
@@ -20,7 +20,7 @@ class Firmware(t.NamedTuple):
     numvfs: str
 
 
-# By PCI vendor. Others either always have VFs or are set up by other means.
+# By PCI vendor. NICs of others always have VFs, or are set up by other means.
 FIRMWARE = {
     # NVIDIA (Mellanox): the MFT manual, mlxconfig.
     "0x15b3": Firmware("mlx_firmware", "SRIOV_EN", "NUM_OF_VFS"),

@@ -188,7 +188,7 @@ class Host:
         if os.path.exists(target) and not os.path.isfile(target):
             raise SriovError(
                 f"{path} is no regular file, but {target}: a link to /dev/null means that somebody "
-                "has switched it off. Remove it if it is to be written, and run again"
+                "has switched it off. Remove the link if this run may write the file, and run again"
             )
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -238,7 +238,7 @@ class Host:
         Raises `SriovError` if the command is missing or takes longer than *seconds*.
         """
         try:
-            # This runs at a boot, too, where no AnsibleModule is.
+            # This also runs at a boot, without an AnsibleModule.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -286,17 +286,18 @@ class _BoundedNetlink:
                 raise SriovError(
                     f"the kernel did not answer a netlink request ({name}) within "
                     f"{_NETLINK_SECONDS} s: the driver of a network interface hangs; see the "
-                    "kernel's log, and restart the host"
+                    "kernel's log, and reboot the host"
                 ) from error
 
         return ask
 
 
 class _Helper:
-    """A child process that does what can block for ever, so that this process can give it up.
+    """A child process that makes the calls which can block for ever.
 
-    Often nobody can even kill what the kernel blocks, and a thread would keep this process with it.
-    One child serves all calls, so a call costs some 50 microseconds and no fork.
+    This process can then give the child up. Often nobody can kill what the kernel blocks, and a
+    thread would keep its process with it. One child serves all calls, so a call costs some 50
+    microseconds and no fork.
     """
 
     def __init__(self, kept: int | None) -> None:

@@ -144,7 +144,7 @@ class Refusal(t.NamedTuple):
 
 
 class NoVfAttributesError(SriovError):
-    """The driver of the PF keeps no attributes for its VFs at all, and so no VLAN (no VST)."""
+    """The driver of the PF keeps no attributes for its VFs, so no VLAN either (no VST)."""
 
 
 class Rtnetlink:
@@ -174,10 +174,10 @@ class Rtnetlink:
     def vf_states(self, ifindex: int) -> dict[int, VfState]:
         """The attributes of all VFs of the PF with interface index *ifindex*, by VF index.
 
-        Raises `SriovError` if the kernel leaves out VFs: their list is one attribute of at most
-        64 KiB, so some hundred VFs are the limit, and a missing VF must not count as absent.
-        Raises `NoVfAttributesError` if the driver has no such attributes, whether or not there are
-        VFs. While somebody makes or destroys VFs, the kernel counts them last: it tells of none, or
+        Raises `SriovError` if the kernel leaves out VFs. Their list is one attribute of at most 64
+        KiB, so some hundred VFs are the limit, and a missing VF must not count as absent. Raises
+        `NoVfAttributesError` if the driver has no such attributes, whether or not there are VFs.
+        While somebody makes or destroys VFs, the kernel counts them last, so it tells of no VF, or
         of some that are gone.
         """
         try:
@@ -185,7 +185,7 @@ class Rtnetlink:
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
-            # Some kernels reckon the size of a single answer too small, never that of a dump.
+            # Some kernels compute the size of a single answer too small, but never that of a dump.
             answers = self._dump_links(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
             body = {_link(answer).ifindex: answer for answer in answers}[ifindex]
         return parse_vf_states(body)
@@ -347,7 +347,7 @@ def _vf_state(parts: dict[int, bytes]) -> tuple[int, VfState]:
     vf, mac = struct.unpack_from("=I6s", parts[_IFLA_VF_MAC])
     _vf, vlan, qos = _THREE_WORDS.unpack(parts[_IFLA_VF_VLAN])
     protocol = 0x8100
-    # Of a VF without VLAN some drivers (netdevsim) report protocol 0.
+    # Some drivers (netdevsim) report protocol 0 for a VF without VLAN.
     if vlan:
         for _kind, entry in _attributes(parts.get(_IFLA_VF_VLAN_LIST, b"")):
             (protocol,) = _PROTOCOL.unpack_from(entry, _THREE_WORDS.size)
@@ -416,7 +416,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
-    """The attributes in *data*, up to the first whose length can not be right."""
+    """The attributes in *data*, up to the first whose length cannot be right."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)

@@ -48,10 +48,10 @@ class Entry(t.NamedTuple):
 
     *pf_name* is the PF's name in the model, *pf_mac* its permanent MAC. *pf_address* and *address*
     are where PF and VF were on PCI when the materialization got the VF. *values* are the attributes
-    (`_netlink.VfState`) and *driver* the driver that the VF has for the guest; *baseline* and
-    *baseline_driver* are those before. *refused* are attributes that the driver of its NIC does not
-    support and that the VF may go without.
-    *vlan_mode* is `vst` where the NIC tags its frames, and `trunk` where the guest must.
+    (`_netlink.VfState`) and *driver* the driver that the VF has for the guest. *baseline* and
+    *baseline_driver* are those that it had before. *refused* are attributes that the driver of its
+    NIC does not support and that the VF may go without. *vlan_mode* is `vst` if the NIC tags the
+    frames, and `trunk` if the guest has to.
 
     A run can also reserve a VF that the materialization holds, to change it.
     """
@@ -75,12 +75,12 @@ class Entry(t.NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The identity of the VF: its PF's permanent MAC, and its index."""
+        """What identifies the VF: the permanent MAC of its PF, and its index."""
         return self.pf_mac, self.vf
 
     @property
     def held(self) -> bool:
-        """Whether the VF is the materialization's already, and not only reserved."""
+        """Whether the materialization holds the VF already, and has not only reserved it."""
         return self.state != RESERVED
 
     @property

@@ -72,7 +72,7 @@ def devices(host: Host, links: t.Sequence[Link] | None = None) -> dict[str, str]
 
 
 def _carriers(network: _Network, connections: t.Iterable[_ssh.Connection]) -> dict[str, str]:
-    """The interfaces that routes and connections name, each with what it carries."""
+    """What each interface carries that a route or a connection names."""
     found: dict[str, str] = {}
     here = [connection for connection in connections if not connection.elsewhere]
     for connection in here:
@@ -187,7 +187,7 @@ class _Network:
         if not self._is_shown(self.links[interface]):
             raise SriovError(
                 f"/sys is that of another network namespace: it does not show the {interface} of "
-                "this process, so the device behind it cannot be told; run in the network "
+                "this process, so nobody can tell the device behind it; run in the network "
                 "namespace that /sys was mounted in"
             )
         chains = {interface: carries}

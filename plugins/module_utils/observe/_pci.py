@@ -40,7 +40,7 @@ _SRIOV_TOTAL_VFS = 0x0E
 
 
 class Device(t.NamedTuple):
-    """A PCI function: where it is, and who drives it."""
+    """A PCI function: its place, and its driver."""
 
     address: str
     driver: str | None
@@ -73,7 +73,7 @@ class Capabilities(t.NamedTuple):
 
 
 class PF(t.NamedTuple):
-    """A physical function: its identity, its VF counts, and its VFs' addresses in index order.
+    """A physical function: its identity, its VF counts, and the addresses of its VFs by index.
 
     *numvfs* and *totalvfs* are `None` if the kernel offers no SR-IOV for the device.
     """
@@ -114,7 +114,7 @@ def read_device(host: Host, address: str) -> Device:
         driver=host.link(f"{base}/driver"),
         driver_override=None if override in ("", "(null)") else override,
         iommu_group=host.link(f"{base}/iommu_group"),
-        # The kernel writes -1 where the firmware names no node.
+        # The kernel writes -1 if the firmware names no node.
         numa_node=None if node in (None, "-1") else int(node),
     )
 
@@ -214,8 +214,8 @@ def _port_name(host: Host, interface: str) -> str:
 def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
     """The addresses of the VFs of a PF, from its `virtfnN` links, in index order.
 
-    The list ends at the first index that is missing. When the kernel destroys VFs, VF 0 goes first,
-    and VF 1 must not pass for it.
+    The list ends before the first missing index. When the kernel destroys VFs, VF 0 goes first, and
+    VF 1 must not take its place.
     """
     base = f"{DEVICES}/{address}"
     names = set(host.names(base))
@@ -258,7 +258,7 @@ def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> 
 
 
 class Upper(t.NamedTuple):
-    """The interface *name* that *interface* is part of; *kind* is empty for a VLAN and the like."""
+    """The interface *name* that *interface* is part of. *kind* is empty for a VLAN and the like."""
 
     interface: str
     name: str
@@ -271,7 +271,7 @@ class Upper(t.NamedTuple):
 
 
 def uppers(host: Host, address: str) -> list[Upper]:
-    """What lies directly over the interfaces of a PCI function."""
+    """The interfaces that lie directly over those of a PCI function."""
     return [
         Upper(interface, name[len("upper_") :], _kind(host, name[len("upper_") :]))
         for interface in interfaces(host, address)
@@ -290,7 +290,7 @@ def _kind(host: Host, interface: str) -> str:
 
 
 def all_pfs(host: Host, links: t.Sequence[Link] | None = None) -> list[PF]:
-    """Every function that the kernel offers SR-IOV for, in the order of addresses.
+    """Every function for which the kernel offers SR-IOV, in the order of addresses.
 
     *links* as in `read_pf`.
     """
@@ -304,8 +304,8 @@ def all_pfs(host: Host, links: t.Sequence[Link] | None = None) -> list[PF]:
 def find_pf(host: Host, selector: str, links: t.Sequence[Link] | None = None) -> PF:
     """The PF that *selector* names: a PCI address, a permanent MAC, or an interface name.
 
-    *links* as in `read_pf`. Raises `SriovError` where it names nothing, a VF, or something that is
-    not on PCI.
+    *links* as in `read_pf`. Raises `SriovError` if *selector* names nothing, a VF, or something
+    that is not on PCI.
     """
     wanted = selector.strip().lower()
     if _ADDRESS.fullmatch(wanted):
@@ -315,7 +315,9 @@ def find_pf(host: Host, selector: str, links: t.Sequence[Link] | None = None) ->
             links = host.netlink.links()
         address = _address_of_interface(host, selector.strip(), wanted, links)
     if is_vf(host, address):
-        raise SriovError(f"{selector} is a VF ({address}), not a PF: name the PF it belongs to")
+        raise SriovError(
+            f"{selector} is a VF ({address}), not a PF: name the PF that it belongs to"
+        )
     return read_pf(host, address, links)
 
 

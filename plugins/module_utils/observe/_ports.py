@@ -27,7 +27,7 @@ _NO_WIDTH = 255
 
 
 class PcieLink(t.NamedTuple):
-    """The link of a PCI Express function now, and the best that the function can have.
+    """The present link of a PCI Express function, and the best that the function can have.
 
     Speeds are in GT/s, widths in lanes.
     """
@@ -38,10 +38,11 @@ class PcieLink(t.NamedTuple):
     max_width: int
 
 
-class Port(t.NamedTuple):
-    """A network port, or a function without one because it has no interface.
+class NetworkPort(t.NamedTuple):
+    """A network port. A function without an interface counts as one port.
 
-    *speed* is in bit/s, `None` if there is no link or its speed is unknown. *mtu* is in bytes.
+    *speed* is in bit/s; it is `None` if there is no link or its speed is unknown. *mtu* is in
+    bytes.
     """
 
     address: str
@@ -58,7 +59,7 @@ class Port(t.NamedTuple):
     mtu: int | None = None
 
 
-def read(host: Host, links: t.Iterable[Link]) -> list[Port]:
+def read(host: Host, links: t.Iterable[Link]) -> list[NetworkPort]:
     """The ports of all network functions except VFs, by address and number of the port.
 
     *links* are the interfaces of the host.
@@ -76,12 +77,12 @@ def read(host: Host, links: t.Iterable[Link]) -> list[Port]:
     ]
 
 
-def _of_function(host: Host, address: str, links: t.Iterable[Link]) -> list[Port]:
+def _of_function(host: Host, address: str, links: t.Iterable[Link]) -> list[NetworkPort]:
     identity = _pci.read_identity(host, address)
     if not identity.device_class.startswith(_pci.NETWORK_CLASS):
         return []
     device = _pci.read_device(host, address)
-    function = Port(
+    function = NetworkPort(
         address=address,
         vendor=identity.vendor,
         device=identity.device,

@@ -73,7 +73,7 @@ def _of_ancestor(host: Host) -> Connection | None:
 
 
 def _parse(value: str) -> Connection | None:
-    """A value of SSH_CONNECTION; sshd says UNKNOWN where it serves no IP socket."""
+    """A value of SSH_CONNECTION; sshd writes UNKNOWN into it if it serves no IP socket."""
     try:
         client, client_port, server, server_port = value.split()
         return Connection(_address(client), int(client_port), _address(server), int(server_port))

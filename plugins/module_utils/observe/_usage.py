@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
 
 
-# How the workers of systemd-udevd name themselves, before and since systemd 252.
+# How the workers of systemd-udevd name themselves before systemd 252, and since then.
 _UDEV = ("systemd-udevd", "(udev-worker)")
 _UDEV_SECONDS = 10
 
@@ -43,13 +43,13 @@ def holders(
     """Who uses the PCI functions *addresses*, as text, by address, without the unused ones.
 
     A materialization uses its VFs even before its guests run. Those with the ids *own* do not
-    count. *ledger* is that of the host, where it has been read. Raises `SriovError` if nobody can
-    tell the use.
+    count. *ledger* is the ledger of the host, if the caller has read it already. Raises
+    `SriovError` if nobody can tell the use.
     """
     if ledger is None:
         ledger = _ledger.read(host)
     found: dict[str, list[str]] = {address: [] for address in addresses}
-    for address, text in _claims(host, ledger, own) if found else ():
+    for address, text in _holdings(host, ledger, own) if found else ():
         if address in found:
             found[address].append(text)
     for address, texts in users(
@@ -82,10 +82,10 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     return {address: texts for address, texts in found.items() if texts}
 
 
-def _claims(
+def _holdings(
     host: Host, ledger: _ledger.Ledger, own: t.Container[str]
 ) -> t.Iterator[tuple[str, str]]:
-    """The addresses of the VFs that materializations other than *own* have, and for whom."""
+    """The addresses of the VFs that materializations other than *own* have, and for which NIC."""
     had = [
         (holder, entry)
         for holder, entries in ledger.items()

@@ -23,7 +23,7 @@ _TAGS = {0x8100: "802.1Q", 0x88A8: "802.1ad"}
 
 
 class Flow(t.NamedTuple):
-    """The frames of one source with one outer tag; without a tag *vlan* and the rest are `None`."""
+    """The frames of one source with one outer tag; *vlan* and the rest are `None` without a tag."""
 
     source: str
     vlan: int | None
@@ -33,9 +33,10 @@ class Flow(t.NamedTuple):
 
 
 def flows(capture: bytes) -> list[Flow]:
-    """The flows in the text of a capture file, sorted; a record that is still written is left out.
+    """The flows in the text of a capture file, sorted.
 
-    Raises `SriovError` where *capture* is no capture of Ethernet frames.
+    Leaves out a record that is still being written. Raises `SriovError` if *capture* is no capture
+    of Ethernet frames.
     """
     order = _BYTE_ORDERS.get(capture[:4])
     if order is None or len(capture) < _FILE_HEADER_BYTES:

@@ -12,9 +12,9 @@ A recipe is a directory:
     modules/packages    Debian packages of another root, in which kernel modules are built
     modules/build       script that runs there and leaves in /out what goes into the image
 
-The directory modules/ may be missing. In /usr/lib/mergetb-sriov `customize` leaves `grub`, which is
-GRUB as a Linux kernel image, and where hosts shall start by UEFI `esp`, a file system with what is
-started then; it becomes the EFI system partition.
+The directory modules/ may be missing. The script `customize` leaves two files in the directory
+/usr/lib/mergetb-sriov: `grub`, which is GRUB as a Linux kernel image, and, if hosts are to start by
+UEFI, `esp`, a file system that becomes the EFI system partition.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LABEL = "twin-root"
 _MIB = 1 << 20
 _DISK_MIB = 3072
 _BUILD_BYTES = 3000 * _MIB
-"""Both roots and the image made of them are there at the same time."""
+"""Enough for both roots and the image made from them, which exist at the same time."""
 
 _DPKG_OPTIONS = (
     "force-unsafe-io",
@@ -48,11 +48,11 @@ _DPKG_OPTIONS = (
     "path-exclude=/usr/share/man/*",
 )
 _APT_NETWORK = re.compile(r"Acquire::(https?|Retries|Check-Date|Check-Valid-Until)\b.*")
-"""The machine's settings of apt that decide whether it can use the mirror."""
+"""The settings of apt on this machine that decide whether it can use the mirror."""
 
 
 class Recipe(t.NamedTuple):
-    """What an image is made of."""
+    """What an image is made from."""
 
     packages: tuple[str, ...]
     files: t.Mapping[str, tuple[int, bytes]]
@@ -60,11 +60,11 @@ class Recipe(t.NamedTuple):
     customize: bytes
     module_packages: tuple[str, ...]
     build_modules: bytes
-    """Empty where no kernel modules are built."""
+    """Empty if no kernel modules are built."""
 
     @property
     def digest(self) -> str:
-        """The name of the image: recipes have the same one if and only if they are the same."""
+        """The name of the image: two recipes have the same one if and only if they are equal."""
         return hashlib.sha256(repr((SUITE, _DISK_MIB, self)).encode("utf-8")).hexdigest()[:16]
 
 
@@ -98,7 +98,7 @@ def _words(text: bytes) -> tuple[str, ...]:
 
 
 def archive(files: t.Mapping[str, tuple[int, bytes]]) -> bytes:
-    """A tar archive of *files*, which all belong to root in it."""
+    """A tar archive of *files*, all of which belong to root in it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, (mode, content) in files.items():
@@ -113,7 +113,7 @@ def root_command(recipe: Recipe, options: t.Sequence[str], mirror: str) -> list[
     return [
         *("mmdebstrap", "--variant=minbase", *options),
         "--include=" + ",".join(recipe.packages),
-        # Before the other packages, since these files tell some how to set themselves up.
+        # Before the other packages, because these files tell some of them how to set themselves up.
         "--essential-hook=tar-in files.tar /",
         "--customize-hook=upload customize /tmp/customize",
         '--customize-hook=chroot "$1" sh /tmp/customize',
@@ -141,14 +141,14 @@ class ImageCache:
         self.directory = os.path.abspath(directory)
 
     def path(self, recipe: Recipe) -> str:
-        """The directory of the image of a recipe, which exists once it is complete."""
+        """The directory for the image of a recipe; it exists once the image is complete."""
         return os.path.join(self.directory, recipe.digest)
 
     def build(self, recipe: Recipe, mirror: str | None) -> None:
         """Build the image of a recipe and remove all other images.
 
-        *mirror* is the URI of a Debian mirror. Raises `SriovError` where a step fails; nothing
-        that counts as an image is left then.
+        *mirror* is the URI of a Debian mirror. Raises `SriovError` if a step fails; then nothing is
+        left that counts as an image.
         """
         if os.geteuid() != 0:
             raise SriovError("only root can build the twin's image: run this as root")
@@ -180,7 +180,10 @@ class ImageCache:
 
 
 class _Build:
-    """A build in *directory*; its commands share *lock*, so it holds until the last has ended."""
+    """A build in *directory*.
+
+    Its commands share *lock*, so the lock holds until the last of them has ended.
+    """
 
     def __init__(self, directory: str, lock: int) -> None:
         self._directory = directory

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The emulated twin of a facility: one QEMU per hypervisor, and one more that plays the leafs.
+"""The emulated twin of a facility: one QEMU for each hypervisor, and one that plays the leafs.
 
-Each QEMU holds a lock on a file in the twin's directory, which is the only record of it: who holds
-the lock is the process, and the kernel tells its id. So no record can be stale, and no process but
-the twin's own is ever ended.
+Each QEMU holds a lock on a file in the twin's directory. The lock is the only record of the QEMU:
+its holder is the process, and the kernel tells the process id. So no record can be stale, and a run
+never ends a process that is not the twin's own.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ _FLOCK = "hhqqi4x"
 
 _HOST_KEY_ALIAS = "twin"
 _HOST_DISK_BYTES = 512 << 20
-"""What a host may come to write to its disk."""
+"""What a host may write to its disk in the end, in bytes."""
 _END_SECONDS = 10
 _ANSWER_SECONDS = 4
-"""What an SSH server that runs needs at most for its first bytes, without KVM and under load."""
+"""The longest that an SSH server takes for its first bytes, without KVM and under load."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
-class Pf(t.NamedTuple):
+class TwinPf(t.NamedTuple):
     """A PF; its wire has an end at the host and one at the leaf, each a UDP port of 127.0.0.1."""
 
     name: str
@@ -71,11 +71,11 @@ class Pf(t.NamedTuple):
 class TwinHost(t.NamedTuple):
     """An emulated host; *ssh_port* of 127.0.0.1 leads to its SSH server.
 
-    With *uefi* it starts what the image has for UEFI, and else GRUB.
+    With *uefi* it starts what the image has for UEFI, otherwise GRUB.
     """
 
     name: str
-    pfs: tuple[Pf, ...]
+    pfs: tuple[TwinPf, ...]
     ssh_port: int
     memory_mib: int
     uefi: bool
@@ -83,7 +83,7 @@ class TwinHost(t.NamedTuple):
 
 
 class Image(t.NamedTuple):
-    """What all hosts start from: a disk that stays as it is, and GRUB as a kernel image."""
+    """What all hosts start from: a disk that nobody writes to, and GRUB as a kernel image."""
 
     disk: str
     grub: str
@@ -104,8 +104,8 @@ def twin_hosts(
 ) -> list[TwinHost]:
     """The hosts to emulate, by name, with ports from *first_port* on.
 
-    *hosts* is a list of `name` and `pfs`, the latter as the inventory's `sriov_pfs`. Raises
-    `SriovError` for a name or MAC that cannot be used, too few ports, or no host at all.
+    *hosts* is a list of `name` and `pfs`; `pfs` is the inventory's `sriov_pfs`. Raises `SriovError`
+    if a name or MAC cannot be used, if there are too few ports, or if there is no host at all.
     """
     if not hosts:
         raise SriovError(
@@ -121,7 +121,7 @@ def twin_hosts(
         if name in _RESERVED:
             raise SriovError(f"host {name!r}: the twin needs this name for a file of its own")
         if name in twins:
-            raise SriovError(f"host {name!r} is there twice")
+            raise SriovError(f"two hosts have the name {name!r}")
         pfs = []
         for index, raw in enumerate(host["pfs"]):
             element = f"host {name!r}, PF {raw.get('name', index)!r}"
@@ -131,10 +131,10 @@ def twin_hosts(
                 raise SriovError(f"{element}: {mac[:40]!r} is not a MAC address")
             for key in (mac, wire_name(name, raw["name"])):
                 if key in taken:
-                    raise SriovError(f"{element}: {key} is that of {taken[key]} too")
+                    raise SriovError(f"{element}: {taken[key]} has {key}, too")
                 taken[key] = element
             leaf = (raw.get("leaf") or {}).get("host")
-            pfs.append(Pf(raw["name"], mac, leaf, wire_port, wire_port + 1))
+            pfs.append(TwinPf(raw["name"], mac, leaf, wire_port, wire_port + 1))
             wire_port += 2
         arguments = tuple(qemu_args.get(name, ()))
         twins[name] = TwinHost(name, tuple(pfs), ssh_port, memory_mib, name in uefi, arguments)
@@ -196,10 +196,10 @@ def host_command(host: TwinHost, image: Image, *, kvm: bool) -> list[str]:
 
 
 def leafs_command(hosts: t.Sequence[TwinHost]) -> list[str]:
-    """The command that plays the leafs: PFs of one leaf hear each other, each wire is recorded.
+    """The command that plays the leafs: it joins the PFs of each leaf, and records each wire.
 
-    It is a QEMU without a machine, so it runs no guest. It records all wires by one clock, and
-    goes on when a host is restarted.
+    It is a QEMU without a machine, so it runs no guest. It records all wires by one clock, and goes
+    on when a host reboots.
     """
     command = [
         *(QEMU, "-name", LEAFS),
@@ -225,7 +225,7 @@ def _daemon(name: str) -> tuple[str, ...]:
 
 
 def _credentials(name: str) -> str:
-    """The host's identity, by way of the firmware (systemd.system-credentials(7))."""
+    """What tells the host its identity, through the firmware (systemd.system-credentials(7))."""
     return (
         f"type=11,value=io.systemd.credential:system.hostname={name}"
         f",path={_KEYS}/authorized_keys.credential,path={_KEYS}/host_key.credential"
@@ -233,8 +233,8 @@ def _credentials(name: str) -> str:
 
 
 def _datagrams(netdev: str, local_port: int, remote_port: int) -> str:
-    # UDP, since it drops what the other end does not take, as a wire does. A UNIX socket makes
-    # the sender try again and again as long as a host's NIC is down.
+    # UDP, because it drops what the other end does not take, as a wire does. A UNIX socket makes
+    # the sender try again and again as long as the NIC of a host is down.
     ends = (
         f"{end}.type=inet,{end}.host=127.0.0.1,{end}.port={port}"
         for end, port in (("local", local_port), ("remote", remote_port))
@@ -243,16 +243,16 @@ def _datagrams(netdev: str, local_port: int, remote_port: int) -> str:
 
 
 def inventory(hosts: t.Sequence[TwinHost], directory: str) -> str:
-    """An inventory that leads to the twin in *directory*, to be given after the facility's.
+    """An inventory that leads to the twin in *directory*; give it to Ansible after the facility's.
 
-    All is said of each host, since a facility model says of each host where it is reached.
+    It sets its variables for each host, because the facility model sets those of each host, too.
     """
     keys = os.path.join(directory, _KEYS)
     ssh_options = (
         "UserKnownHostsFile=" + os.path.join(keys, "known_hosts"),
         "HostKeyAlias=" + _HOST_KEY_ALIAS,
         "IdentitiesOnly=yes",
-        # Else whoever is connected to a host that hangs waits for ever.
+        # Without these, whoever is connected to a host that hangs waits for ever.
         "ServerAliveInterval=30",
         "ServerAliveCountMax=4",
     )
@@ -267,10 +267,10 @@ def inventory(hosts: t.Sequence[TwinHost], directory: str) -> str:
     return json.dumps({"twin": {"hosts": twins}}, indent=2) + "\n"
 
 
-class Wanted(t.NamedTuple):
-    """What a twin should be: its processes' commands by name, the hosts' disk, its inventory.
+class WantedTwin(t.NamedTuple):
+    """What a twin should be: the commands of its processes by name, the hosts' disk, its inventory.
 
-    One without commands has ended.
+    A twin without commands has ended.
     """
 
     commands: t.Mapping[str, t.Sequence[str]]
@@ -278,26 +278,31 @@ class Wanted(t.NamedTuple):
     inventory: str
 
 
-NOTHING = Wanted({}, "", "")
+NOTHING = WantedTwin({}, "", "")
 
 
-def wanted_twin(hosts: t.Sequence[TwinHost], image: Image, directory: str, *, kvm: bool) -> Wanted:
+def wanted_twin(
+    hosts: t.Sequence[TwinHost], image: Image, directory: str, *, kvm: bool
+) -> WantedTwin:
     """The twin of these hosts in *directory* (absolute)."""
     commands = {LEAFS: leafs_command(hosts)}
     commands.update((host.name, host_command(host, image, kvm=kvm)) for host in hosts)
-    return Wanted(commands, image.disk, inventory(hosts, directory))
+    return WantedTwin(commands, image.disk, inventory(hosts, directory))
 
 
-class Found(t.NamedTuple):
-    """What a twin is: its processes' commands and its disks' backing files by name, and so on."""
+class FoundTwin(t.NamedTuple):
+    """What a twin is now.
+
+    *commands* are those of its processes, *disks* the backing files of its disks, both by name.
+    """
 
     commands: t.Mapping[str, t.Sequence[str]]
     disks: t.Mapping[str, str]
     inventory: str
 
 
-class Plan(t.NamedTuple):
-    """What makes a twin what it should be, in this order; names of processes."""
+class TwinPlan(t.NamedTuple):
+    """The steps that make a twin what it should be, in this order; names of processes."""
 
     end: tuple[str, ...]
     remove: tuple[str, ...]
@@ -307,10 +312,10 @@ class Plan(t.NamedTuple):
     remove_directory: bool
 
 
-def plan(wanted: Wanted, found: Found) -> Plan:
+def plan(wanted: WantedTwin, found: FoundTwin) -> TwinPlan:
     """The steps from *found* to *wanted*.
 
-    A process with another command is restarted, which for a host is a power cycle. A host whose
+    A process with another command starts again, which for a host is a power cycle. A host whose
     disk comes from another image gets a new one.
     """
     hosts = [name for name in wanted.commands if name != LEAFS]
@@ -320,7 +325,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         for name, command in found.commands.items()
         if name not in create and list(command) == list(wanted.commands.get(name, ()))
     }
-    return Plan(
+    return TwinPlan(
         end=tuple(sorted(set(found.commands) - keep)),
         remove=tuple(sorted(set(found.disks) - set(hosts))),
         create=create,
@@ -331,7 +336,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
 
 
 def kvm_works() -> bool:
-    """Whether KVM can start a guest here; the device node alone does not tell."""
+    """Whether KVM can start a guest here. That the device node exists does not prove it."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
         if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo.read(), re.MULTILINE):
             return False
@@ -343,9 +348,9 @@ def kvm_works() -> bool:
 
 
 class Twin:
-    """The twin in *directory*: what reads and changes its state.
+    """The twin in *directory*: reads and changes its state.
 
-    Raises `SriovError` where the directory holds something else.
+    Raises `SriovError` if the directory holds something else.
     """
 
     def __init__(self, directory: str) -> None:
@@ -362,13 +367,13 @@ class Twin:
 
     @contextlib.contextmanager
     def held(self) -> t.Iterator[None]:
-        """Create the directory unless it is there, and keep other runs from it meanwhile."""
+        """Create the directory if it is missing, and keep other runs away from it meanwhile."""
         os.makedirs(self.directory, exist_ok=True)
         with open(self._path(_LOCK), "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def read(self) -> Found:
+    def read(self) -> FoundTwin:
         """The twin as it is now."""
         commands = {}
         disks = {}
@@ -381,13 +386,13 @@ class Twin:
                 disks[name] = _backing_file(self._path(name, _DISK))
         try:
             with open(self._path(_INVENTORY), encoding="utf-8") as file:
-                return Found(commands, disks, file.read())
+                return FoundTwin(commands, disks, file.read())
         except FileNotFoundError:
-            return Found(commands, disks, "")
+            return FoundTwin(commands, disks, "")
 
-    def check(self, steps: Plan, hosts: t.Sequence[TwinHost], found: Found) -> None:
-        """Raise `SriovError` where a port that *steps* need is taken."""
-        # What runs holds its ports itself.
+    def check(self, steps: TwinPlan, hosts: t.Sequence[TwinHost], found: FoundTwin) -> None:
+        """Raise `SriovError` if a port that *steps* need is taken."""
+        # A process that runs holds its ports itself.
         start = set(steps.start) - set(found.commands)
         for host in hosts:
             if host.name in start:
@@ -397,8 +402,8 @@ class Twin:
                     if process in start:
                         _check_port(port, socket.SOCK_DGRAM, wire_name(host.name, pf.name))
 
-    def apply(self, steps: Plan, wanted: Wanted) -> None:
-        """Carry out *steps*; raises `SriovError` where that cannot be done."""
+    def apply(self, steps: TwinPlan, wanted: WantedTwin) -> None:
+        """Carry out *steps*; raises `SriovError` if that fails."""
         if steps.start:
             _check_qemu()
             check_space(self.directory, len(steps.create) * _HOST_DISK_BYTES, "twin_dir")
@@ -424,7 +429,7 @@ class Twin:
     def wait(self, hosts: t.Sequence[TwinHost], seconds: int) -> None:
         """Wait until the SSH servers of all *hosts* answer.
 
-        Raises `SriovError` for a host that has ended, or that takes more than *seconds*.
+        Raises `SriovError` if a host has ended, or takes more than *seconds*.
         """
         deadline = time.monotonic() + seconds
         for host in hosts:
@@ -440,7 +445,7 @@ class Twin:
         return os.path.join(self.directory, *names)
 
     def _make_keys(self) -> None:
-        """Make a key pair of the user and one of all hosts, and what tells them to the other."""
+        """Make a key pair for the user and one for all hosts, and the files that introduce them."""
         new = self._path("." + _KEYS)
         shutil.rmtree(new, ignore_errors=True)
         os.mkdir(new, 0o700)
@@ -484,7 +489,7 @@ class Twin:
                 time.sleep(0.05)
 
     def _start(self, commands: t.Mapping[str, t.Sequence[str]]) -> None:
-        # Each becomes a daemon and returns once it is set up, or tells why it cannot be.
+        # Each becomes a daemon. It returns once it is set up, or tells why it cannot be.
         starting = {
             # All start at once, which no AnsibleModule could do.
             name: subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -513,8 +518,8 @@ def _backing_file(disk: str) -> str:
 
 def _answers(port: int) -> bool:
     """Whether an SSH server answers at a TCP port of 127.0.0.1."""
-    # QEMU accepts for the host at once, and calls a host that does not answer ever more rarely. So
-    # one connection must not wait for long.
+    # QEMU itself accepts the connection at once, and tries ever more rarely to reach a host that
+    # does not answer. So one connection must not wait for long.
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
             return connection.recv(4) == b"SSH-"
@@ -534,7 +539,7 @@ def _check_qemu() -> None:
 def _check_port(port: int, kind: socket.SocketKind, user: str) -> None:
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
-            # As QEMU does; what lingers from an earlier connection is no hindrance.
+            # QEMU does the same. What lingers from an earlier connection does not prevent it.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -547,7 +552,10 @@ def _check_port(port: int, kind: socket.SocketKind, user: str) -> None:
 
 
 def check_space(directory: str, needed: int, option: str) -> None:
-    """Raise `SriovError` where *directory*, which may not exist yet, has less space, in bytes."""
+    """Raise `SriovError` if *directory* has less free space than *needed*, in bytes.
+
+    *directory* may not exist yet.
+    """
     existing = directory
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)

@@ -35,11 +35,11 @@ _REMEDY = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Facility:
-    """What VFs are taken of, each by the name of its host.
+class Supply:
+    """What the VFs are chosen from; each mapping is by the name of a host.
 
-    ``pfs`` are the inventory's ``sriov_pfs``, ``found`` the results of ``sriov_info``, and
-    ``excluded`` names and MAC addresses of PFs that are to give no VF.
+    ``pfs`` are the inventory's ``sriov_pfs``, and ``found`` the results of ``sriov_info``.
+    ``excluded`` has the names and MAC addresses of PFs that must give no VF.
     """
 
     pfs: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
@@ -51,8 +51,8 @@ class Facility:
 class Function:
     """A PF as its host has it.
 
-    ``name`` and ``mac`` may be empty. ``taken`` are the VFs that are not to be had, ``rates`` what
-    each of these may send at most, in Mbit/s.
+    ``name`` and ``mac`` may be empty. ``taken`` are the indexes of the VFs that are not free, and
+    ``rates`` is the most that each of these may send, in Mbit/s.
     """
 
     host: str
@@ -81,7 +81,7 @@ class Function:
 
     @property
     def free(self) -> list[int]:
-        """The indexes of the VFs that can be had."""
+        """The indexes of the VFs that are free."""
         return [index for index in range(self.count) if index not in self.taken]
 
 
@@ -101,7 +101,7 @@ class Choice(t.NamedTuple):
         return f"{self.nic.label}: {vf}{' (kept)' if self.kept else ''}"
 
 
-class _Claim(t.NamedTuple):
+class _Holding(t.NamedTuple):
     """What a ledger gives to a guest NIC: a VF of a PF, and its attributes."""
 
     host: str
@@ -111,9 +111,9 @@ class _Claim(t.NamedTuple):
 
 
 def vlan_ids(text: str) -> list[int]:
-    """Return the VLAN ids of, for example, ``100-199,300``, sorted.
+    """Return the VLAN ids of ranges such as ``100-199,300``, sorted.
 
-    :raises InputError: it does not list ranges of 1 to 4094
+    :raises InputError: ``text`` is not a list of ranges of 1 to 4094
     """
     ids: set[int] = set()
     for part in text.split(","):
@@ -130,13 +130,13 @@ def vlan_ids(text: str) -> list[int]:
 
 def allocate(
     nics: t.Sequence[Nic],
-    facility: Facility,
+    facility: Supply,
     *,
     mzid: str,
     policy: str,
     vlans: t.Sequence[int],
 ) -> list[Choice]:
-    """Return the VF of each guest NIC; what the materialization has already stays as it is.
+    """Return the VF of each guest NIC. What the materialization has already stays as it is.
 
     :param mzid: id of the materialization, rid.eid.pid
     :param policy: one of ``_placement.POLICIES``
@@ -152,7 +152,7 @@ def allocate(
     unasked = [host for host in facility.pfs if host not in facility.found]
     if unasked:
         raise InputError(
-            f"what is in use on {listed(unasked)} is not known: ask all hypervisors, without"
+            f"nobody knows what is in use on {listed(unasked)}: ask all hypervisors, without"
             " --limit"
         )
     for host, excluded in facility.excluded.items():
@@ -166,9 +166,9 @@ def allocate(
 
 
 class _Allocation:
-    """Works out one allocation; what is in use comes from the hosts' ledgers and from their VFs."""
+    """Works out one allocation. The hosts' ledgers and VFs tell it what is in use."""
 
-    def __init__(self, nics: t.Sequence[Nic], facility: Facility, mzid: str) -> None:
+    def __init__(self, nics: t.Sequence[Nic], facility: Supply, mzid: str) -> None:
         self._nics = nics
         self._mzid = mzid
         self._functions = [
@@ -176,38 +176,38 @@ class _Allocation:
         ]
         self._by_mac = {(f.host, f.mac): f for f in self._functions}
         self._macs = {function.mac for function in self._functions}
-        # VLAN ids in use, each with its leaf domain; None for a PF whose domain is not known.
+        # VLAN ids in use, each with its leaf domain. A PF of unknown domain has None.
         self._vlans: set[tuple[str | None, int]] = set()
-        own: dict[tuple[str, str], _Claim] = {}
+        own: dict[tuple[str, str], _Holding] = {}
         for host, state in facility.found.items():
             own |= self._read(host, state)
         self._held = self._keep(own)
 
-    def _read(self, host: str, state: t.Mapping[str, t.Any]) -> dict[tuple[str, str], _Claim]:
-        """Note what a host has in use; return what the materialization itself has."""
+    def _read(self, host: str, state: t.Mapping[str, t.Any]) -> dict[tuple[str, str], _Holding]:
+        """Note what a host has in use; return what this materialization has there."""
         own = {}
         for mzid, entries in state["materializations"].items():
             for entry in entries:
-                # Where the guest tags its frames itself, the VF has no VLAN, but the entry has.
+                # If the guest tags its frames itself, the entry has the VLAN and the VF has none.
                 values = {**entry["values"], "vlan": entry["vlan"]}
-                claim = _Claim(host, entry["pf_mac"], entry["vf"], values)
+                holding = _Holding(host, entry["pf_mac"], entry["vf"], values)
                 if mzid == self._mzid:
-                    own[entry["node"], entry["nic"]] = claim
+                    own[entry["node"], entry["nic"]] = holding
                 else:
-                    self._use(*claim)
-        ours = {claim[:3] for claim in own.values()}
+                    self._use(*holding)
+        ours = {holding[:3] for holding in own.values()}
         for pf in state["pfs"]:
             self._macs.add(pf["mac"])
             for vf in pf["vfs"]:
                 if (host, pf["mac"], vf["index"]) not in ours:
-                    # Without a driver it is nobody's, but its frames would be on that VLAN still.
+                    # A VF without driver is nobody's, but its frames would still be on that VLAN.
                     self._use(host, pf["mac"], vf["index"] if vf["driver"] else None, vf)
         return own
 
     def _use(
         self, host: str, pf_mac: str, index: int | None, values: t.Mapping[str, t.Any]
     ) -> None:
-        """Note that a VF has these attributes, and with an index that it is not to be had."""
+        """Note the attributes of a VF; if ``index`` is given, note also that the VF is not free."""
         function = self._by_mac.get((host, pf_mac))
         if function and index is not None:
             function.taken.add(index)
@@ -217,23 +217,24 @@ class _Allocation:
         if mac := values.get("mac"):
             self._macs.add(mac)
 
-    def _keep(self, own: t.Mapping[tuple[str, str], _Claim]) -> dict[Nic, _Claim]:
+    def _keep(self, own: t.Mapping[tuple[str, str], _Holding]) -> dict[Nic, _Holding]:
         """Return the VFs that NICs keep."""
-        held: dict[Nic, _Claim] = {}
+        held: dict[Nic, _Holding] = {}
         kept = set()
         problems = []
         for nic in self._nics:
-            claim = own.get((nic.node, nic.name))
-            if claim is None:
+            holding = own.get((nic.node, nic.name))
+            if holding is None:
                 continue
-            function = self._by_mac.get(claim[:2])
-            if function and claim.vf in function.free and claim[:3] not in kept:
-                held[nic] = claim
-                kept.add(claim[:3])
+            function = self._by_mac.get(holding[:2])
+            if function and holding.vf in function.free and holding[:3] not in kept:
+                held[nic] = holding
+                kept.add(holding[:3])
             else:
                 problems.append(
-                    f"{nic.label}: it has VF {claim.vf} of the PF {claim.pf_mac} on {claim.host},"
-                    f" which {'is not to be had' if function else 'the inventory does not offer'};"
+                    f"{nic.label}: it has VF {holding.vf} of the PF {holding.pf_mac} on"
+                    f" {holding.host}, which"
+                    f" {'is not free' if function else 'the inventory does not offer'};"
                     f" dematerialize {self._mzid} first"
                 )
         if problems:
@@ -281,7 +282,7 @@ class _Allocation:
 
     def _indexes(self, functions: t.Mapping[Nic, Function]) -> dict[Nic, int]:
         """Return the VF of each NIC: the one it has, or the first that is free."""
-        kept = {claim[:3] for claim in self._held.values()}
+        kept = {holding[:3] for holding in self._held.values()}
         free = {
             (f.host, f.mac): iter([i for i in f.free if (f.host, f.mac, i) not in kept])
             for f in self._functions
@@ -296,8 +297,8 @@ class _Allocation:
     ) -> dict[str, int]:
         """Return the VLAN of each link: the one it has, or the first that is free in its domain."""
         had: dict[str, list[int]] = collections.defaultdict(list)
-        for nic, claim in self._held.items():
-            had[nic.link].append(claim.values["vlan"])
+        for nic, holding in self._held.items():
+            had[nic.link].append(holding.values["vlan"])
         domains = {nic.link: function.domain for nic, function in functions.items()}
         chosen: dict[str, int] = {}
         problems = []
@@ -308,8 +309,9 @@ class _Allocation:
             vlan = next((v for v in wanted if v in VLANS and v not in used), None)
             if vlan is None:
                 problems.append(
-                    f"link {_names.quoted(link)}: no VLAN is free in the leaf domain"
-                    f" {domain or 'that is unknown'}: 0 of {len(vlans)}, 1 needed; name more VLANs"
+                    f"link {_names.quoted(link)}: no VLAN is free in"
+                    f" {f'leaf domain {domain}' if domain else 'its unknown leaf domain'}:"
+                    f" 0 of {len(vlans)}, 1 needed; name more VLANs"
                 )
             else:
                 chosen[link] = vlan
@@ -319,18 +321,18 @@ class _Allocation:
         return chosen
 
     def _nic_macs(self) -> dict[Nic, str]:
-        """Return the MAC address of each NIC: the one it has, or one made of its name."""
+        """Return the MAC address of each NIC: the one it has, or one that is made from its name."""
         macs = {}
         for nic in sorted(self._nics, key=lambda nic: nic not in self._held):
-            claim = self._held.get(nic)
-            had = [claim.values["mac"]] if claim and claim.values.get("mac") else []
+            holding = self._held.get(nic)
+            had = [holding.values["mac"]] if holding and holding.values.get("mac") else []
             made = (_mac(self._mzid, nic, attempt) for attempt in itertools.count())
             macs[nic] = next(mac for mac in itertools.chain(had, made) if mac not in self._macs)
             self._macs.add(macs[nic])
         return macs
 
 
-def _function(host: str, pf: t.Mapping[str, t.Any], facility: Facility) -> Function:
+def _function(host: str, pf: t.Mapping[str, t.Any], facility: Supply) -> Function:
     name, mac = pf["name"] or "", pf["mac"] or ""
     key, value = ("mac", mac) if mac else ("interface", name)
     found: t.Mapping[str, t.Any] = next(
@@ -360,9 +362,9 @@ def _function(host: str, pf: t.Mapping[str, t.Any], facility: Facility) -> Funct
     )
 
 
-def _placeable(function: Function) -> _placement.Pf:
+def _placeable(function: Function) -> _placement.PlacementPf:
     name = function.name or function.mac
-    return _placement.Pf(
+    return _placement.PlacementPf(
         host=function.host,
         name=name,
         domain=function.domain or f"of {function.host} {name} alone",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From an experiment model, as mergexp writes it, to the guest NICs that are to be VFs. PRIVATE."""
+"""From an experiment model, as mergexp writes it, to the guest NICs that need a VF. PRIVATE."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _EMULATED = frozenset({"Virtio", "E1000", "E1000E"})
 
 @dataclasses.dataclass(frozen=True)
 class Nic:
-    """A guest NIC that is to be a VF, and what the experiment asks of it.
+    """A guest NIC that needs a VF, and what the experiment asks of it.
 
-    ``host`` and ``model`` are None and ``capacity``, in bit/s, is 0 where it asks nothing.
+    ``host`` and ``model`` are None, and ``capacity`` (in bit/s) is 0, if the experiment asks
+    nothing.
     """
 
     node: str
@@ -36,7 +37,7 @@ class Nic:
 
     @property
     def name(self) -> str:
-        """Its name in the guest, where eth0 is in the infranet and socket 0 comes next."""
+        """Its name in the guest. eth0 is in the infranet, so socket 0 is eth1."""
         return f"eth{self.socket + 1}"
 
     @property
@@ -46,9 +47,9 @@ class Nic:
 
 
 def nics(network: t.Any) -> list[Nic]:
-    """Return the NICs of an experiment that are to be VFs (``port.vf==True``), link by link.
+    """Return the NICs of an experiment that need a VF (``port.vf==True``), link by link.
 
-    A socket that is in no link is left out, and so is a link without a VF.
+    Leaves out a socket that is in no link, and a link without a VF.
 
     :param network: the message ``Network``
     :raises InputError: lists everything that is wrong, or that VFs cannot give
@@ -61,7 +62,7 @@ def nics(network: t.Any) -> list[Nic]:
 
 
 class _Reader:
-    """Reads to the end whatever is wrong; ``problems`` tells it all."""
+    """Reads to the end, whatever is wrong, and lists it in ``problems``."""
 
     def __init__(self, network: t.Any) -> None:
         self.problems = Problems()
@@ -172,19 +173,19 @@ class _Reader:
         return models.get(number)
 
     def _capacity(self, constraint: t.Any, what: str) -> int:
-        """Return what is asked for at least: ``>=`` and ``==`` are one to a share of a NIC."""
+        """Return the least that is asked for; for a share of a NIC, ``>=`` and ``==`` are one."""
         if _operator(constraint) == "GE":
             least: int = constraint.value
             return least
         return self._wanted(constraint, what) or 0
 
     def _wanted(self, constraint: t.Any, what: str) -> t.Any:
-        """Return what a constraint is to equal; None where there is none."""
+        """Return the value that a constraint asks for; None if there is no constraint."""
         operator = _operator(constraint)
         if operator == "Op_Undefined":
             return None
         if operator != "EQ":
-            self.problems.append(f"{what}: only == can be met, not {operator}")
+            self.problems.append(f"{what}: only == can be satisfied, not {operator}")
             return None
         return constraint.value
 

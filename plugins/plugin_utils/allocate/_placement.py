@@ -4,9 +4,9 @@
 
 """Which PF gives each guest NIC its VF. PRIVATE to the collection.
 
-The search is depth-first and complete: a NIC takes the PF that the policy prefers, and another only
-where no placement of the rest is left. Bandwidth makes it bin packing, so that no search is fast on
-every input: states that led nowhere are not entered again, and there is a limit of steps.
+The search is depth-first and complete: a NIC takes the PF that the policy prefers, and another one
+only if the rest then has no placement. Bandwidth makes this bin packing, so no search is fast on
+every input. The search enters no state again that led nowhere, and has a limit of steps.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ STEPS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Pf:
+class PlacementPf:
     """A PF, and what it has left.
 
     PFs of one ``domain`` reach each other. ``capacity`` is in bit/s, None if unknown. ``unusable``
-    tells why it gives no VF, whatever ``free`` says; it is None if it does.
+    tells why the PF gives no VF, whatever ``free`` says; it is None if the PF does.
     """
 
     host: str
@@ -52,12 +52,12 @@ class Pf:
         return 0 if self.unusable else self.free
 
     def suits(self, request: Request) -> bool:
-        """Return whether it is of the host and the model that are asked for."""
+        """Return whether it is on the host and of the model that the request asks for."""
         return request.host in (None, self.host) and request.model in (None, self.known_model)
 
     @property
     def known_model(self) -> str:
-        """Its model. Intel200 is the zero value: not to be told from unset, as in the portal."""
+        """Its model. Nobody can tell Intel200, the zero value, from unset, as in the portal."""
         return self.model or "Intel200"
 
 
@@ -65,7 +65,7 @@ class Pf:
 class Request:
     """A guest NIC: see ``_experiment.Nic``. ``held`` is the PF of the VF that it has already.
 
-    NICs of a node come to one host, NICs of a link to one domain.
+    All NICs of a node get one host, and all NICs of a link get one domain.
     """
 
     label: str
@@ -78,18 +78,18 @@ class Request:
 
 
 class Infeasible(Exception):
-    """No placement was found; ``problems`` tells why."""
+    """There is no placement, or none was found; ``problems`` tells why."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
-def place(pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> list[int]:
+def place(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request], policy: str) -> list[int]:
     """Return for each request the index of its PF.
 
     :param policy: ``spread`` prefers the host and the PF with the most VFs left, ``pack`` those
-        with the fewest; either comes after having the NICs of a node on one NUMA node
+        with the fewest; both prefer first that the NICs of a node share a NUMA node
     :raises Infeasible: no placement exists, or none was found within ``STEPS``
     """
     if shortages := _shortages(pfs, requests):
@@ -101,8 +101,8 @@ def place(pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> li
     return found
 
 
-def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
-    """Return why a NIC, a node or a link has no place even if it has the facility to itself."""
+def _shortages(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
+    """Return why a NIC, a node or a link finds no place even if nothing else wants one."""
     alone = {request: _problems(pfs, [request]) for request in requests}
     shortages = [problem for problems in alone.values() for problem in problems]
     for kind, whole, key in (("node", "host", "host"), ("link", "leaf domain", "domain")):
@@ -127,15 +127,18 @@ def _shortages(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
     return shortages or [f"all hosts together: {total}" for total in _totals(pfs, requests)]
 
 
-def _shortage(pfs: t.Sequence[Pf], group: t.Sequence[Request]) -> str:
+def _shortage(pfs: t.Sequence[PlacementPf], group: t.Sequence[Request]) -> str:
     """Return why these PFs do not serve a group of requests."""
     requests = [dataclasses.replace(request, held=None) for request in group]
     problems = _totals(pfs, requests) or _problems(pfs, requests)
-    return problems[0] if problems else "VFs that some of them have are elsewhere"
+    return problems[0] if problems else "some of them already have VFs elsewhere"
 
 
-def _totals(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
-    """Return what these PFs together have too little of; no search would end in time without."""
+def _totals(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
+    """Return what these PFs together have too little of.
+
+    Without this, no search would end in time.
+    """
     available = sum(pf.available for pf in pfs)
     if available < len(requests):
         return [f"{available} of {sum(pf.count for pf in pfs)} VFs free, {len(requests)} needed"]
@@ -151,22 +154,25 @@ def _totals(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
     return []
 
 
-def _problems(pfs: t.Sequence[Pf], requests: t.Sequence[Request]) -> list[str]:
-    """Return why requests have no place if they have these PFs to themselves; nothing if so."""
+def _problems(pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request]) -> list[str]:
+    """Return why requests find no place if nothing else wants these PFs; nothing if they do."""
     search = _Search(pfs, requests, POLICIES[0])
     return search.problems() if search.run() is None and not search.gave_up else []
 
 
 class _Site(t.NamedTuple):
-    """PFs of a host that may together serve the NICs of a node; ``rank`` is high for the last."""
+    """PFs of a host that may together serve the NICs of a node.
+
+    The search tries a site of high ``rank`` last.
+    """
 
     host: str
     rank: int
     pfs: tuple[int, ...]
 
 
-def _sites(pfs: t.Sequence[Pf]) -> list[_Site]:
-    """Return each host as a site, and before it each of its NUMA nodes if it has several."""
+def _sites(pfs: t.Sequence[PlacementPf]) -> list[_Site]:
+    """Return each host as a site. If it has several NUMA nodes, each is a site before it."""
     hosts = collections.defaultdict(list)
     for index, pf in enumerate(pfs):
         hosts[pf.host].append(index)
@@ -183,8 +189,10 @@ def _sites(pfs: t.Sequence[Pf]) -> list[_Site]:
 
 
 class _Taken(t.NamedTuple):
-    """A step of the search: a PF, and whether the request chose the site of its node and the
-    domain of its link by it."""
+    """A step of the search: a PF, and what the request chose with it.
+
+    That can be the site of its node, and the domain of its link.
+    """
 
     pf: int
     chose_site: bool
@@ -192,9 +200,14 @@ class _Taken(t.NamedTuple):
 
 
 class _Search:
-    """Places request after request: who has a VF first, then node by node, the demanding first."""
+    """Places one request after the other.
 
-    def __init__(self, pfs: t.Sequence[Pf], requests: t.Sequence[Request], policy: str) -> None:
+    Those that have a VF come first, then node by node, the demanding ones first.
+    """
+
+    def __init__(
+        self, pfs: t.Sequence[PlacementPf], requests: t.Sequence[Request], policy: str
+    ) -> None:
         self._pfs = pfs
         self._requests = _ordered(requests)
         positions = {request: position for position, request in enumerate(self._requests)}
@@ -222,7 +235,7 @@ class _Search:
 
     def run(self) -> list[int] | None:
         """Return the PF of each request; None if none was found."""
-        # Hashes, as the states of a large facility would fill the memory.
+        # Hashes, because the states of a large facility would fill the memory.
         dead = set()
         pending = [self._options()]
         while len(self._taken) < len(self._requests):
@@ -318,7 +331,7 @@ class _Search:
             self._left[pf] = left + change * request.capacity
 
     def _state(self) -> tuple[t.Any, ...]:
-        """Return all that the place of the rest depends on."""
+        """Return everything that the places of the rest depend on."""
         return (
             len(self._taken),
             tuple(self._free),
@@ -328,11 +341,11 @@ class _Search:
         )
 
     def problems(self) -> list[str]:
-        """Return, after a search in vain, why NICs had no place where it got furthest."""
+        """Return, after a search in vain, why NICs found no place where the search got furthest."""
         if self.gave_up:
             return [
                 f"none was found in {STEPS} steps, at most {len(self._deepest)} of"
-                f" {len(self._requests)} NICs had a VF; there may be one all the same: help by"
+                f" {len(self._requests)} NICs had a VF; a placement may still exist: help by"
                 " naming hosts in the experiment (host==)"
             ]
         while self._taken:
@@ -347,7 +360,7 @@ class _Search:
         ]
 
     def _reason(self, request: Request) -> str | None:
-        """Return why no PF serves a request, told of those that fail the last constraint."""
+        """Return why no PF serves a request, by the PFs that fail the last constraint."""
         failing = collections.defaultdict(list)
         for pf in range(len(self._pfs)) if request.held is None else [request.held]:
             failing[self._objection(request, pf)].append(pf)
@@ -357,7 +370,7 @@ class _Search:
         reason = self._explained(constraint, request, failing[constraint])
         if request.held is None:
             return reason
-        return f"cannot keep the VF that it has of {self._pfs[request.held].label}: {reason}"
+        return f"cannot keep its VF of {self._pfs[request.held].label}: {reason}"
 
     def _explained(self, constraint: str | None, request: Request, failing: list[int]) -> str:
         pfs = {index: self._pfs[index] for index in failing}
@@ -365,7 +378,8 @@ class _Search:
         match constraint:
             case "host":
                 hosts = listed(sorted({pf.host for pf in pfs.values()}))
-                return f"host {_names.quoted(request.host or '')} is asked for; there is {hosts}"
+                host = _names.quoted(request.host or "")
+                return f"host {host} is asked for; there are PFs on {hosts}"
             case "node":
                 return f"the other NICs of its node are on {self._site_of[request.node].host}"
             case "model":

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a facility model and the machines differ. PRIVATE to the collection.
+"""How a facility model and the machines differ. PRIVATE to the collection.
 
 docs/audit.md describes the document.
 """
@@ -21,7 +21,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import
 )
 
 VERSION = 1
-"""Of the document; a change that breaks its readers raises it."""
+"""The version of the document. A change that breaks its readers raises it."""
 
 
 def findings(
@@ -30,13 +30,13 @@ def findings(
     *,
     link_roles: t.Collection[str] = ("XpLink",),
 ) -> list[Finding]:
-    """Return where the model and its hosts differ, the worst first, else in the model's order.
+    """Return how the model and its hosts differ, the worst first, then in the model's order.
 
     :param facility: the message ``Facility``
     :param facts: by name of the host the result of ``sriov_info``, or ``{"error": text}``
-    :param link_roles: link roles of which a PF must have one to be offered for VFs
+    :param link_roles: a PF is offered for VFs if it has one of these link roles
     """
-    model = _paired.Facility(facility, facts, link_roles)
+    model = _paired.PairedFacility(facility, facts, link_roles)
     order = {name: index for name, (index, _resource) in model.resources.items()}
     found = [
         finding
@@ -98,7 +98,7 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _of_host(name: str, facts: Facts, model: _paired.Facility) -> t.Iterator[Finding]:
+def _of_host(name: str, facts: Facts, model: _paired.PairedFacility) -> t.Iterator[Finding]:
     if name not in model.resources:
         yield Finding(
             ERROR,
@@ -106,7 +106,7 @@ def _of_host(name: str, facts: Facts, model: _paired.Facility) -> t.Iterator[Fin
             name,
             name,
             "the model has no resource of this name",
-            "name the model that the inventory was made from, or add the host to the model",
+            "name the model that the inventory comes from, or add the host to the model",
         )
         return
     if "error" in facts:
@@ -116,7 +116,7 @@ def _of_host(name: str, facts: Facts, model: _paired.Facility) -> t.Iterator[Fin
             name,
             name,
             f"it could not be asked: {facts['error']}",
-            "see that the host is up and can be logged in to, and audit it again",
+            "see that the host is up and that Ansible can log in, and audit it again",
         )
         return
     yield from _checks.of_host(model.host(name), model)

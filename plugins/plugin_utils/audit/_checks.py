@@ -16,19 +16,20 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._correction im
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import (
     ERROR,
     INFO,
-    NIC,
     WARNING,
-    Facility,
     Facts,
     Finding,
-    Host,
-    Port,
+    PairedFacility,
+    PairedHost,
+    PairedNic,
+    PairedPort,
     called,
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names, _schema, _xir
 
-# By PCI vendor, the devices of each value of xir.NICModel, as pci.ids calls them (PCI ID Project,
-# https://pci-ids.ucw.cz, 2023-04-10). Names that are no NICModel are of families that it lacks.
+# By PCI vendor, the device ids of each value of xir.NICModel, by their names in pci.ids (PCI ID
+# Project, https://pci-ids.ucw.cz, 2023-04-10). Names that are no NICModel are families that it
+# lacks.
 _NIC_MODELS = {
     "0x15b3": {
         "ConnectX-3": "1003 1007",
@@ -66,7 +67,7 @@ _NIC_MODEL_NUMBERS = {name: number for number, name in _schema.ENUMS["NICModel"]
 _VENDORS = {model: vendor for vendor, models in _NIC_MODELS.items() for model in models}
 
 
-def of_host(host: Host, model: Facility) -> t.Iterator[Finding]:
+def of_host(host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     """Yield what is wrong about a host, in the order of the model."""
     yield from _iommu(host)
     yield from _role(host)
@@ -79,7 +80,7 @@ def of_host(host: Host, model: Facility) -> t.Iterator[Finding]:
         yield from _unknown_port(unknown, host, model)
 
 
-def _of_port(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _of_port(port: PairedPort, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     yield from _mac_address(port, host, model)
     found, pf = port.found, port.pf
     if found is None or port.is_vf:
@@ -97,7 +98,7 @@ def _of_port(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
         yield from _iommu_group(port, pf)
 
 
-def _iommu(host: Host) -> t.Iterator[Finding]:
+def _iommu(host: PairedHost) -> t.Iterator[Finding]:
     platform = host.facts["platform"]
     if not _xir.is_hypervisor(host.resource) or platform["iommu_effective"]:
         return
@@ -115,12 +116,12 @@ def _iommu(host: Host) -> t.Iterator[Finding]:
             ERROR,
             "iommu",
             "it is a hypervisor, but its firmware announces no IOMMU",
-            "enable VT-d, AMD-Vi or SMMU in the firmware setup, or take the role away",
+            "enable VT-d, AMD-Vi or SMMU in the firmware setup, or correct the role in the model",
             **declared,
         )
 
 
-def _role(host: Host) -> t.Iterator[Finding]:
+def _role(host: PairedHost) -> t.Iterator[Finding]:
     pfs = {pf["address"] for pf in host.facts["pfs"] if pf["totalvfs"]}
     declares = any(port.max_vfs for port in host.ports)
     has = any(port["address"] in pfs for port in host.facts["ports"])
@@ -129,23 +130,24 @@ def _role(host: Host) -> t.Iterator[Finding]:
             WARNING,
             "role",
             "it is a hypervisor, but has no NIC with SR-IOV",
-            "enable SR-IOV in the firmware setup and in the NIC's firmware, or take the role away",
+            "enable SR-IOV in the firmware setup and in the NIC's firmware, or correct the"
+            " role in the model",
             field="roles",
             declared="Hypervisor",
         )
 
 
-def _lldp(host: Host) -> t.Iterator[Finding]:
+def _lldp(host: PairedHost) -> t.Iterator[Finding]:
     if not host.facts["lldp"] and any(port.leaf for port in host.ports if port.offered):
         yield host.finding(
             INFO,
             "lldp",
-            "no lldpd answers on it, so its cabling is unchecked",
+            "no lldpd answers on it, so the audit did not check its cabling",
             "install lldpd on it",
         )
 
 
-def _nic_model(nic: NIC) -> t.Iterator[Finding]:
+def _nic_model(nic: PairedNic) -> t.Iterator[Finding]:
     found = {(p.found["vendor"], p.found["device"]) for p in nic.ports if p.found and not p.is_vf}
     if not found:
         return
@@ -159,7 +161,7 @@ def _nic_model(nic: NIC) -> t.Iterator[Finding]:
     if fix:
         values |= {"right": model, "fix": fix}
     if not nic.nic.model:
-        # The zero value is Intel200, which cannot be told from unset.
+        # Intel200 is the zero value, which nobody can tell from unset.
         if fix and model != declared:
             yield Finding(
                 INFO,
@@ -188,7 +190,7 @@ def _nic_model(nic: NIC) -> t.Iterator[Finding]:
     )
 
 
-def _mac_address(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _mac_address(port: PairedPort, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     declared, actual = port.port.mac, port.found["mac"] if port.found else None
     values = {"field": "Port.mac", "declared": declared or None, "actual": actual}
     if port.is_vf:
@@ -219,7 +221,7 @@ def _mac_address(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]
         yield port.finding(
             INFO,
             "mac",
-            "the model gives it no MAC address, so that its name has to do",
+            "the model gives it no MAC address, so only its name identifies it",
             "correct the model",
             **values,
         )
@@ -233,8 +235,8 @@ def _mac_address(port: Port, host: Host, model: Facility) -> t.Iterator[Finding]
         )
 
 
-def _where_to_look(host: Host) -> str:
-    """What helps where a port is missing: one without a driver has no interface and no MAC."""
+def _where_to_look(host: PairedHost) -> str:
+    """What helps if a port is missing: one without a driver has no interface and no MAC."""
     idle = [
         f"{port['address']} [{port['vendor'][2:]}:{port['device'][2:]}]"
         for port in host.facts["ports"]
@@ -245,7 +247,7 @@ def _where_to_look(host: Host) -> str:
     return "see that the card is plugged in, or correct the model"
 
 
-def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _unknown_port(found: Facts, host: PairedHost, model: PairedFacility) -> t.Iterator[Finding]:
     is_pf = any(pf["address"] == found["address"] and pf["totalvfs"] for pf in host.facts["pfs"])
     owner = model.model_macs.get(found["mac"] or "")
     message = "the model lacks this PF" if is_pf else "the model lacks this port"
@@ -253,7 +255,7 @@ def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Findi
         message += f" here, and gives its MAC address to {owner}"
     elif found["mac"] is None:
         message = "it has no MAC address to compare" + (
-            ", as it has no driver" if found["driver"] is None else ""
+            ", because it has no driver" if found["driver"] is None else ""
         )
     yield Finding(
         WARNING if is_pf else INFO,
@@ -261,25 +263,25 @@ def _unknown_port(found: Facts, host: Host, model: Facility) -> t.Iterator[Findi
         host.name,
         f"{host.name} {called(found)}",
         message,
-        "correct the model, or see what was plugged in there",
+        "correct the model, or see which card was plugged in there",
         field="Port.mac",
         actual=found["mac"],
     )
 
 
-def _max_vfs(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _max_vfs(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     offers = (port.pf and port.pf["totalvfs"]) or 0
     declares = f"the model declares {_count(port.max_vfs)}, the NIC offers {_count(offers)}"
     values = {"field": "sriov.Pf.MaxVFs", "declared": port.max_vfs, "actual": offers}
     if port.max_vfs > offers:
         yield _too_many(port, found, offers, declares, values)
     elif port.max_vfs < offers and (port.max_vfs or port.for_vfs):
-        remedy = "raise the number in the model if more are to be used"
+        remedy = "raise the number in the model to use more"
         yield port.finding(INFO, "max_vfs", declares, remedy, **values)
 
 
 def _too_many(
-    port: Port, found: Facts, offers: int, declares: str, values: dict[str, t.Any]
+    port: PairedPort, found: Facts, offers: int, declares: str, values: dict[str, t.Any]
 ) -> Finding:
     tool = FIRMWARE.get(found["vendor"])
     if tool is None and offers:
@@ -311,14 +313,14 @@ def _too_many(
     return port.finding(port.grave, "max_vfs", message, remedy, **values)
 
 
-def _capacity(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _capacity(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     declared, speed = port.port.capacity, found["speed"]
     if declared and speed and declared != speed:
         yield port.finding(
             WARNING,
             "capacity",
             f"the model declares {_rate(declared)}, the link has {_rate(speed)}",
-            "correct the model, or see to the cable and to the port at its other end",
+            "correct the model, or check the cable and the port at its other end",
             field="Port.capacity",
             declared=declared,
             actual=speed,
@@ -327,7 +329,7 @@ def _capacity(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _link(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     if not port.port.connector.element:
         return
     values = {"field": "Port.connector", "declared": port.port.connector.element}
@@ -336,8 +338,8 @@ def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
             yield port.finding(
                 INFO,
                 "link",
-                "the interface is down: speed and neighbour are unchecked",
-                "prepare the host, which sets it up, and audit it again",
+                "the interface is down, so the audit did not check speed and neighbour",
+                "prepare the host, which sets the interface up, and audit it again",
                 **values,
             )
     elif found["carrier"] is False:
@@ -345,12 +347,14 @@ def _link(port: Port, found: Facts) -> t.Iterator[Finding]:
             WARNING,
             "link",
             "the model has a cable at it, but there is no carrier",
-            "see to the cable and to the port at its other end, or correct the model",
+            "check the cable and the port at its other end, or correct the model",
             **values,
         )
 
 
-def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[Finding]:
+def _leaf(
+    port: PairedPort, found: Facts, host: PairedHost, model: PairedFacility
+) -> t.Iterator[Finding]:
     neighbour = found["neighbour"]
     declared = f"{port.leaf.resource.id} {port.leaf.port.name}".strip() if port.leaf else None
     values = {"field": "Port.connector", "declared": declared}
@@ -359,7 +363,7 @@ def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[F
             yield port.finding(
                 INFO,
                 "leaf",
-                "no neighbour tells its name here, so the cabling is unchecked",
+                "no neighbour tells its name here, so the audit did not check the cabling",
                 "enable LLDP on the switch",
                 **values,
             )
@@ -367,14 +371,14 @@ def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[F
     system, name = neighbour["system"] or "", neighbour["port"] or ""
     actual = f"{system} {name}".strip()
     seen = model.resource_named(system)
-    told = f"LLDP tells of {_names.quoted(actual)}"
+    told = f"LLDP names {_names.quoted(actual)}"
     values |= {"actual": actual, "right": actual if seen is not None else None}
     if port.leaf is None:
         if seen is not None and seen.id != host.name:
             yield port.finding(
                 WARNING,
                 "leaf",
-                f"the model cables it to no switch that is known, {told}",
+                f"the model cables it to no known switch, {told}",
                 "correct the model",
                 **values,
             )
@@ -383,7 +387,7 @@ def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[F
         yield port.finding(
             WARNING,
             "leaf",
-            f"the model cables it to {declared}, {told}, which it lacks",
+            f"the model cables it to {declared}, {told}, which the model lacks",
             "correct the model, or the name of the switch",
             **values,
         )
@@ -402,7 +406,7 @@ def _leaf(port: Port, found: Facts, host: Host, model: Facility) -> t.Iterator[F
         )
 
 
-def _pcie(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _pcie(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     pcie = found["pcie"]
     if pcie is None:
         return
@@ -413,12 +417,12 @@ def _pcie(port: Port, found: Facts) -> t.Iterator[Finding]:
             WARNING if port.max_vfs else INFO,
             "pcie",
             f"its PCIe link has {now}, the card can do {most}",
-            "use a slot with more lanes or of a newer generation, or see to the card's seat",
+            "use a slot with more lanes or of a newer generation, or check the seat of the card",
             actual=now,
         )
 
 
-def _management(port: Port, found: Facts) -> t.Iterator[Finding]:
+def _management(port: PairedPort, found: Facts) -> t.Iterator[Finding]:
     if found["management"]:
         yield port.finding(
             ERROR,
@@ -430,18 +434,18 @@ def _management(port: Port, found: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _numa(port: Port, found: Facts, host: Host) -> t.Iterator[Finding]:
+def _numa(port: PairedPort, found: Facts, host: PairedHost) -> t.Iterator[Finding]:
     nodes = sorted({p["numa_node"] for p in host.facts["ports"] if p["numa_node"] is not None})
     if found["numa_node"] is None and nodes:
         yield port.finding(
             WARNING,
             "numa",
-            "the firmware names no NUMA node for it, though for other ports",
+            "the firmware names no NUMA node for it, but names one for other ports",
             "update the firmware of the host, or use another slot: its guests may run far from it",
         )
 
 
-def _acs(port: Port, pf: Facts) -> t.Iterator[Finding]:
+def _acs(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
     if pf["acs"] is False:
         yield port.finding(
             WARNING,
@@ -451,10 +455,10 @@ def _acs(port: Port, pf: Facts) -> t.Iterator[Finding]:
         )
 
 
-def _iommu_group(port: Port, pf: Facts) -> t.Iterator[Finding]:
+def _iommu_group(port: PairedPort, pf: Facts) -> t.Iterator[Finding]:
     vfs = {vf["address"]: vf for vf in pf["vfs"]}
     shared = [vf for vf in vfs.values() if vf["group_mates"]]
-    remedy = "use a slot with ACS above it: devices of one group can only go to one guest"
+    remedy = "use a slot with ACS above it: all devices of one group must go to one guest"
     if shared:
         mates = sorted({mate for vf in shared for mate in vf["group_mates"]})
         yield port.finding(

@@ -4,9 +4,9 @@
 
 """A copy of a facility model in which a few fields differ. PRIVATE to the collection.
 
-All else is kept, also what the schema does not know: protobuf keeps the unknown fields of what it
-parses, and in JSON only the values themselves are changed, in the dialect that they were written
-in. The copy is read back before it is given out.
+The copy keeps everything else, also what the schema does not know: protobuf keeps the unknown
+fields of what it parses, and in JSON only the values themselves change, in the dialect of the
+document. The copy is read back before it leaves this module.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _INDENT = re.compile(rb"[^\n\"]*\{\r?\n([ \t]+)")
 
 
 class Fix(t.NamedTuple):
-    """The right value of a field; that of an enum is the number.
+    """The right value of a field; for an enum it is the number.
 
-    ``path`` leads there from the message ``Facility``, by names of fields and indexes of lists.
+    ``path`` leads to the field from the message ``Facility``, by names of fields and indexes of
+    lists.
     """
 
     path: tuple[str | int, ...]
@@ -35,12 +36,12 @@ class Fix(t.NamedTuple):
 
 
 def corrected(data: bytes, fixes: t.Collection[Fix]) -> str:
-    """Return the model in ``data`` with other values in the fields of ``fixes``.
+    """Return the model in ``data`` with the values of ``fixes``.
 
-    A model on the wire becomes base64 text, one in JSON stays JSON; the portal's response around it
-    is kept.
+    A model on the wire becomes base64 text, one in JSON stays JSON. A portal's response around it
+    stays.
 
-    :raises InputError: ``data`` is no facility model, or a field of it cannot be changed alone
+    :raises InputError: ``data`` is no facility model, or a field cannot be changed alone
     """
     expected = _document.decode(data, _document.FACILITY)
     for fix in fixes:
@@ -61,7 +62,7 @@ def corrected(data: bytes, fixes: t.Collection[Fix]) -> str:
 
 
 def refuse_overwriting(source: str, target: str) -> None:
-    """Raise InputError if ``target`` is the file ``source``, by whatever name."""
+    """Raise InputError if ``target`` is the file ``source``, under whatever name."""
     if _same(_files.absolute(source), _files.absolute(target)):
         raise InputError(
             f"{target} is the file that is read ({source}), which is never changed; name another"
@@ -69,7 +70,7 @@ def refuse_overwriting(source: str, target: str) -> None:
 
 
 def _same(source: str, target: str) -> bool:
-    """Return whether two absolute paths are of one file, which need not be there yet."""
+    """Return whether two absolute paths name one file, which may not exist yet."""
     try:
         return source == target or os.path.samefile(source, target)
     except OSError:
@@ -123,7 +124,7 @@ def _in_json(document: dict[str, t.Any], fixes: t.Iterable[Fix], data: bytes) ->
 
 
 def _writes_numbers(facility: dict[str, t.Any]) -> bool:
-    """Return whether a document has numbers for enums, as the roles of its resources show."""
+    """Return whether a document has numbers for enums, judged by the roles of its resources."""
     holder, resources = _find(facility, _field("Facility", "resources"))
     for resource in holder[resources]:
         for key, value in resource.items():
@@ -154,10 +155,11 @@ def _field(message: str, name: str | int) -> _schema.Field:
 
 
 def _find(tree: dict[str, t.Any], field: _schema.Field) -> tuple[dict[str, t.Any], str]:
-    """Return the object that has a field, ``tree`` or that of its oneof, and the field's key there.
+    """Return the object that has a field, and the key of the field there.
 
-    For a field that is not there, ``tree`` and the name of the field. All dialects have the same
-    name for the fields that a correction may have to add.
+    The object is ``tree`` or that of its oneof. If the field is missing, return ``tree`` and the
+    name of the field: all dialects have the same name for the fields that a correction may have to
+    add.
     """
     found = tree, field.name
     for key, value in tree.items():
@@ -173,7 +175,7 @@ def _find(tree: dict[str, t.Any], field: _schema.Field) -> tuple[dict[str, t.Any
 
 
 def _written(value: int | str, type_name: str, former: t.Any, *, enums_as_numbers: bool) -> t.Any:
-    """Return a value as JSON has it, like the ``former`` one; None if there was none."""
+    """Return a value in the form of the ``former`` JSON value; None if there was none."""
     if type_name not in _schema.ENUMS:
         return str(value) if isinstance(former, str) else value
     if isinstance(former, str) and former.isdecimal():

@@ -5,8 +5,8 @@
 """The hosts, NICs and ports of a facility model, each with what the machine tells of it. PRIVATE.
 
 The facts are what the module sriov_info tells of each host. A port of the model is the port of the
-host that has its permanent MAC address. Where none has it, it is that of its name whose MAC address
-the model lacks.
+host that has its permanent MAC address. If none has it, it is the port with its name, unless the
+model gives that port's MAC address to another.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names,
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 ERROR = "error"
-"""To prepare the host, or to materialize what the model promises, would fail or harm."""
+"""Preparing the host, or materializing what the model promises, would fail or do harm."""
 
 WARNING = "warning"
-"""It works, but less than the model promises, or less well."""
+"""VFs work, but there are fewer than the model promises, or they work less well."""
 
 INFO = "info"
-"""The model says less than it could, or something remains unchecked."""
+"""The model says less than it could, or the audit could not check something."""
 
 SEVERITIES = (ERROR, WARNING, INFO)
 
 Facts = t.Mapping[str, t.Any]
-"""What a host tells of itself, or of one of its ports."""
+"""What a host tells about itself, or about one of its ports."""
 
 
 class Finding(t.NamedTuple):
-    """Where the model and a host differ.
+    """A difference between the model and a host.
 
-    ``element`` is that of the model, and what the host calls it where the model lacks it. ``field``
+    ``element`` is that of the model. If the model lacks it, it is what the host calls it. ``field``
     is the field of XIR that says ``declared``; the host says ``actual``, and ``right`` is what the
     model should say. ``fix`` is there if the model can be corrected.
     """
@@ -59,13 +59,14 @@ class Finding(t.NamedTuple):
         return self._asdict() | {"fix": self.fix is not None}
 
 
-class Port(t.NamedTuple):
+class PairedPort(t.NamedTuple):
     """A port of the model.
 
-    ``found`` is what the facts tell of the same port of the host, ``pf`` what they tell of it as a
-    PF, each None where it is not there. ``for_vfs`` tells whether it has a link role of the PFs
-    that the inventory offers, ``leaf`` is the port of a switch at the other end of its cable. A
-    port ``is_bmc`` is the management controller's, which the operating system does not see.
+    ``found`` is what the facts tell of the same port of the host, and ``pf`` what they tell of it
+    as a PF; each is None if it is not there. ``for_vfs`` tells whether the port has a link role of
+    the PFs that the inventory offers. ``leaf`` is the port of a switch at the other end of its
+    cable. A port ``is_bmc`` if it belongs to the management controller, so that the operating
+    system does not see it.
     """
 
     host: str
@@ -92,7 +93,10 @@ class Port(t.NamedTuple):
 
     @property
     def grave(self) -> str:
-        """The severity of what prevents VFs, which are only asked of a PF that is offered."""
+        """The severity of what prevents VFs.
+
+        It is an error only for a PF that is offered.
+        """
         return ERROR if self.offered else WARNING
 
     @property
@@ -107,29 +111,29 @@ class Port(t.NamedTuple):
         return Finding(severity, check, self.host, self.element, message, remedy, **values)
 
     def fix(self, *field: str, value: int | str) -> Fix:
-        """Return the correction of a field, which ``field`` leads to from the port."""
+        """Return the correction of the field that ``field`` leads to from the port."""
         return Fix((*self.path, *field), value)
 
 
-class NIC(t.NamedTuple):
+class PairedNic(t.NamedTuple):
     """A NIC of the model and its ports."""
 
     host: str
     element: str
     path: tuple[str | int, ...]
     nic: t.Any
-    ports: list[Port]
+    ports: list[PairedPort]
 
 
-class Host(t.NamedTuple):
+class PairedHost(t.NamedTuple):
     """A host: its resource in the model, and what it told.
 
-    ``unknown`` are the ports of the host that are no ports of the resource.
+    ``unknown`` are the ports of the host that the resource lacks.
     """
 
     resource: t.Any
     facts: Facts
-    nics: list[NIC]
+    nics: list[PairedNic]
     unknown: list[Facts]
 
     @property
@@ -139,7 +143,7 @@ class Host(t.NamedTuple):
         return name
 
     @property
-    def ports(self) -> t.Iterator[Port]:
+    def ports(self) -> t.Iterator[PairedPort]:
         """The ports of all its NICs."""
         return (port for nic in self.nics for port in nic.ports)
 
@@ -150,7 +154,7 @@ class Host(t.NamedTuple):
         return Finding(severity, check, self.name, self.name, message, remedy, **values)
 
 
-class Facility:
+class PairedFacility:
     """The model as a whole, and where each MAC address is, in the model and on the hosts."""
 
     def __init__(
@@ -159,14 +163,14 @@ class Facility:
         facts: t.Mapping[str, Facts],
         link_roles: t.Collection[str],
     ) -> None:
-        # Without it every MAC address would seem to be wrong.
+        # Without it, every MAC address would seem wrong.
         _names.require_netaddr()
         self.resources = {r.id: (index, r) for index, r in enumerate(facility.resources)}
         self._facts = facts
         self._link_roles = frozenset(link_roles)
         self._cabling = _xir.Cabling(facility, self._link_roles)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> PairedHost:
         """Return a host whose facts were read."""
         index, resource = self.resources[name]
         facts = self._facts[name]
@@ -193,7 +197,7 @@ class Facility:
                 if found:
                     taken.add(found["address"] + (found["mac"] or ""))
                 ports.append(
-                    Port(
+                    PairedPort(
                         host=name,
                         element=element,
                         path=(*path, "ports", pi),
@@ -206,13 +210,13 @@ class Facility:
                         is_bmc="IPMILink" in _xir.port_roles(port) or kind == "IPMI",
                     )
                 )
-            nics.append(NIC(name, f"{name} NIC {ni}", path, nic, ports))
+            nics.append(PairedNic(name, f"{name} NIC {ni}", path, nic, ports))
         unknown = [p for p in facts["ports"] if p["address"] + (p["mac"] or "") not in taken]
-        return Host(resource, facts, nics, unknown)
+        return PairedHost(resource, facts, nics, unknown)
 
     @functools.cached_property
     def model_macs(self) -> dict[str, str]:
-        """The resources of the model by the MAC addresses of their ports."""
+        """The resource of the model that has each MAC address at one of its ports."""
         return {
             mac: resource.id
             for _index, resource in self.resources.values()
@@ -237,7 +241,7 @@ class Facility:
         return found
 
     def resource_named(self, system: str) -> t.Any:
-        """Return the resource that calls itself ``system``, by its id or its name; None if none."""
+        """Return the resource with the id or the name ``system``; None if there is none."""
         return self._by_name.get(system.lower()) or self._by_name.get(
             system.lower().partition(".")[0]
         )
@@ -251,7 +255,7 @@ class Facility:
 
 
 def _mac(text: str) -> str | None:
-    """Return a MAC address as facts have it; None for a text that is none."""
+    """Return a MAC address in the form of the facts; None for a text that is none."""
     try:
         return _names.mac(text, "MAC") if text else None
     except InputError:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The facility model that is compared with its hosts, by way of its file. PRIVATE."""
+"""The facility model that the audit compares with its hosts, and its file. PRIVATE."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 _CONFIGURATION = (".xir.yml", ".xir.yaml")
 
 Result = t.Mapping[str, t.Any]
-"""Of the module sriov_info on a host, also where that failed."""
+"""The result of the module sriov_info on a host, also if it failed."""
 
 
 class Source(t.NamedTuple):
-    """The file ``path`` that was named, and the file with the model, often the same.
+    """The file ``path`` that was named, and the file ``model`` that has the model; often the same.
 
-    ``link_roles`` are those of PFs that are offered for VFs.
+    ``link_roles`` are the link roles of PFs that are offered for VFs.
     """
 
     path: str
@@ -32,13 +32,13 @@ class Source(t.NamedTuple):
     link_roles: list[str]
 
     def refuse_overwriting(self, targets: t.Sequence[str]) -> None:
-        """Raise InputError if one of ``targets`` is a file that is read, or another of them."""
+        """Raise InputError if one of ``targets`` is a file that is read, or another target."""
         for index, target in enumerate(targets):
             for source in (self.path, self.model, *targets[:index]):
                 _correction.refuse_overwriting(source, target)
 
     def audit(self, results: t.Mapping[str, Result]) -> tuple[dict[str, t.Any], list[Finding]]:
-        """Return the document of the audit, and what it has found.
+        """Return the document of the audit, and its findings.
 
         :raises InputError: the file has no facility model
         """
@@ -48,7 +48,7 @@ class Source(t.NamedTuple):
         return _audit.document(self.model, facility, facts, found), found
 
     def corrected(self, found: t.Iterable[Finding]) -> str:
-        """Return the model with the right values where these are known.
+        """Return the model with the right values, as far as they are known.
 
         :raises InputError: a field of it cannot be changed alone
         """

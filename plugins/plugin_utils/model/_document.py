@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the bytes of a file to the document in it, whatever its encoding. PRIVATE."""
+"""From the bytes of a file to the document in it, in whatever encoding. PRIVATE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _json, 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 SIZE_LIMIT = 256 * 2**20
-"""Largest file that is read, in bytes."""
+"""The largest file that this library reads, in bytes."""
 
 MESSAGE_LIMIT = 2**20
 """Most messages that a document may have within it: those of some thirty thousand hosts.
@@ -24,8 +24,8 @@ MESSAGE_LIMIT = 2**20
 An empty one takes two bytes of a file, and a hundred in memory.
 """
 
-# White space aside, control bytes occur in no text, and in every document on the wire: they are
-# the tags of the first fields.
+# Apart from white space, no text has control bytes, and every document on the wire has some: they
+# are the tags of the first fields.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -43,7 +43,7 @@ _FACILITY_JSON = re.compile(
 
 
 class _TooManyError(InputError):
-    """A document has more messages within it than ``MESSAGE_LIMIT``."""
+    """A document has more messages in it than ``MESSAGE_LIMIT``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ EXPERIMENT = Kind(
 
 
 def looks_like_facility_json(path: str) -> bool:
-    """Return whether the file ``path`` begins as a facility in JSON does."""
+    """Return whether the file ``path`` begins like a facility in JSON."""
     try:
         with open(path, "rb") as file:
             return bool(_FACILITY_JSON.match(file.read(4096).removeprefix(_BYTE_ORDER_MARK)))
@@ -179,7 +179,7 @@ def _decode_as(data: bytes, kind: Kind) -> t.Any:
 def _require_few(is_more: bool) -> None:
     if is_more:
         raise _TooManyError(
-            f"there are more than {MESSAGE_LIMIT} objects in it, the limit; most must be empty"
+            f"it has more than {MESSAGE_LIMIT} objects, the limit; most must be empty"
         )
 
 
@@ -201,7 +201,7 @@ def _from_json(text: bytes, kind: Kind) -> t.Any:
 
 
 def _from_wire(data: bytes, kind: Kind) -> t.Any:
-    # A message takes two bytes at least.
+    # A message takes at least two bytes.
     if len(data) > 2 * MESSAGE_LIMIT:
         for message in (kind.message, kind.response):
             _require_few(_schema.has_more_messages(message, data, MESSAGE_LIMIT))

@@ -27,7 +27,7 @@ class InputError(Exception):
 
 
 class Problems:
-    """Everything that is wrong with an input: the first of it, and how much there is in all."""
+    """Everything that is wrong with an input: the first problems, and the number of all."""
 
     def __init__(self, problems: t.Iterable[str] = ()) -> None:
         self._shown: dict[str, None] = {}
@@ -38,7 +38,7 @@ class Problems:
         return self._count
 
     def append(self, problem: str) -> None:
-        """Note what is wrong, unless it is already shown."""
+        """Note a problem, unless it is shown already."""
         problem = _cut(problem, _PROBLEM_LIMIT)
         if problem in self._shown:
             return
@@ -47,12 +47,12 @@ class Problems:
             self._shown[problem] = None
 
     def extend(self, problems: t.Iterable[str]) -> None:
-        """Note all that is wrong."""
+        """Note several problems."""
         for problem in problems:
             self.append(problem)
 
     def refusal(self, what: str) -> InputError:
-        """Return the error that refuses ``what`` for all of it."""
+        """Return the error that refuses ``what`` because of all of them."""
         count = f"{len(self)} problem{'' if len(self) == 1 else 's'}"
         listed = "".join(f"\n- {problem}" for problem in self._shown)
         more = len(self) - len(self._shown)
@@ -62,7 +62,7 @@ class Problems:
 
 
 def listed(texts: t.Sequence[str]) -> str:
-    """Return the first of ``texts``, and how many more there are."""
+    """Return the first of ``texts``, and the number of the others."""
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

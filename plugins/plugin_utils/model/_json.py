@@ -6,15 +6,15 @@
 
 One reader serves protojson (Go), betterproto (camel and snake case) and encoding/json (Go structs):
 
-- keys are compared without underscores, lower-cased: ``NICs``, ``niCs`` and ``ni_cs`` are
-  one field; keys of maps are data and stay as they are;
-- enums by name, with or without the enum's own name in front, or by number;
-- integers as numbers or as decimal strings;
-- the fields of a oneof also inside an object that is named after it, and with all its other fields
-  beside the one that is set, but empty (betterproto, when it writes default values).
+- It compares keys in lower case and without underscores: ``NICs``, ``niCs`` and ``ni_cs`` are one
+  field. Keys of maps are data and stay as they are.
+- An enum is a name, with or without the enum's own name in front, or a number.
+- An integer is a number or a decimal string.
+- The fields of a oneof may also be in an object that is named after the oneof. All its other fields
+  may be beside the one that is set, but empty (betterproto, when it writes default values).
 
-What the schema does not know, a field or the name of an enum's value, is skipped. What is given
-twice is refused, since readers differ in which of the two they take.
+The reader skips what the schema does not know: a field, or the name of an enum's value. It refuses
+a field that is given twice, because readers differ in which of the two they take.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BITS = {"int32": 31, "uint32": 32, "uint64": 64}
 
 
 class _Mismatch(Exception):
-    """A value that its field cannot hold, and the place of that value."""
+    """A value that does not fit its field, and the place of that value."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,7 +40,10 @@ class _Mismatch(Exception):
 
 @functools.lru_cache(maxsize=4096)
 def normalize(name: str) -> str:
-    """Return ``name`` without underscores and lower-cased; of other scripts than ASCII as it is."""
+    """Return ``name`` in lower case without underscores.
+
+    A name that has other scripts than ASCII stays as it is.
+    """
     return name.replace("_", "").lower() if name.isascii() else name
 
 
@@ -113,12 +116,12 @@ def _message(message_name: str, value: t.Any) -> dict[str, t.Any]:
 def _give(given: dict[str, str], name: str, key: str) -> None:
     """Note that the field ``name`` was given as ``key``."""
     if name in given:
-        raise _Mismatch(f"is there twice: as {given[name][:60]}, too")
+        raise _Mismatch(f"is given twice: as {given[name][:60]}, too")
     given[name] = key
 
 
 def _keep_one(arms: list[str], result: dict[str, t.Any]) -> None:
-    """Leave of the fields of a oneof the one that says something."""
+    """Keep the one field of a oneof that says something, and drop the others."""
     present = [arm for arm in arms if arm in result]
     if len(present) < 2:
         return

@@ -4,9 +4,9 @@
 
 """The VLANs that the ports of leaf switches must carry for VFs. PRIVATE to the collection.
 
-A NIC sends every frame of a VF with the VLAN's tag and takes only such frames for it, so the port
-of the leaf must carry the VLAN tagged. A materialization says in its waypoints what it gives to
-which port; where it has no waypoint at a leaf, that leaf is somebody else's to set up.
+A NIC sends every frame of a VF with the VLAN's tag and takes only such frames for the VF, so the
+port of the leaf must carry the VLAN tagged. The waypoints of a materialization tell what it gives
+to which port. If it has no waypoint at a leaf, somebody else sets that leaf up.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 
 _VLANS = frozenset(range(1, 4095))
 _TOLD = 2
-"""Waypoints of one port that are looked at; one alone is what there should be."""
+"""How many waypoints of one port count; there should be only one."""
 
 
 class Uplink(t.NamedTuple):
-    """A guest's NIC and the port of the leaf that its PF is cabled to.
+    """A guest's NIC, and the port of the leaf that its PF is cabled to.
 
-    ``what`` names the NIC in messages; ``port`` is None where the facility's model does not name
-    it; ``link`` and ``segment`` are the materialization's.
+    ``what`` names the NIC in messages. ``port`` is None if the facility model does not name it.
+    ``link`` and ``segment`` are those of the materialization.
     """
 
     what: str
@@ -52,9 +52,9 @@ def ports(uplinks: t.Iterable[Uplink]) -> list[dict[str, t.Any]]:
 
 
 def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iterator[str]:
-    """Yield where the waypoints of a materialization contradict what its VFs need.
+    """Yield how the waypoints of a materialization contradict what its VFs need.
 
-    :param segments: all of the materialization's
+    :param segments: all segments of the materialization
     """
     described = {
         waypoint.host
@@ -62,7 +62,7 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iter
         for waypoint in segment.waypoints
         if _port(waypoint) is not None
     }
-    # What a port lacks is the same for all NICs of one segment, and worked out once.
+    # All NICs of one segment lack the same at a port, so it is worked out once.
     ports: dict[int, dict[tuple[str, str], list[_Carried]]] = {}
     lacking: dict[tuple[int, str, str, int], list[str]] = {}
     for uplink in uplinks:
@@ -80,9 +80,10 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iter
 
 
 class _Carried(t.NamedTuple):
-    """The VLANs that a waypoint carries: without a tag, or None for all, and with one in each list.
+    """The VLANs that a waypoint carries.
 
-    Lists may be long and full of repetitions, so they are gone through once.
+    ``untagged`` is None if it carries all without a tag. ``tagged`` has a set for each list. Lists
+    may be long and full of repetitions, so this goes through them once.
     """
 
     untagged: set[int] | None
@@ -90,7 +91,7 @@ class _Carried(t.NamedTuple):
 
 
 def _by_port(segment: t.Any) -> dict[tuple[str, str], list[_Carried]]:
-    """Return what the waypoints of a segment carry by leaf and port, as far as it is told of."""
+    """Return what the waypoints of a segment carry by leaf and port, as far as they tell."""
     found: dict[tuple[str, str], list[_Carried]] = collections.defaultdict(list)
     for waypoint in segment.waypoints:
         port = _port(waypoint)
@@ -140,7 +141,7 @@ def _lacking(uplink: Uplink, waypoints: t.Sequence[_Carried]) -> t.Iterator[str]
 
 
 def _shared_vlans(uplinks: t.Iterable[Uplink]) -> t.Iterator[str]:
-    """Yield the VLANs of a leaf in which several networks would become one."""
+    """Yield the VLANs of a leaf that would join several networks to one."""
     networks: dict[tuple[str, int], dict[t.Any, str]] = collections.defaultdict(dict)
     for uplink in uplinks:
         vni = uplink.segment.vni
@@ -149,6 +150,5 @@ def _shared_vlans(uplinks: t.Iterable[Uplink]) -> t.Iterator[str]:
     for (leaf, vlan), links in networks.items():
         if len(links) > 1:
             yield (
-                f"VLAN {vlan} of leaf {leaf} is that of {len(links)} links:"
-                f" {listed([*links.values()])}"
+                f"{len(links)} links share VLAN {vlan} of leaf {leaf}: {listed([*links.values()])}"
             )

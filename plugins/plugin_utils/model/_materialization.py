@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a materialization to the VFs it takes of each host. PRIVATE to the collection."""
+"""From a materialization to the VFs that it takes on each host. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Pf = t.Mapping[str, t.Any]
 
 VLANS = range(1, 4095)
 MTUS = range(68, 65536)
-"""From the least of IPv4 (RFC 791) to the most that Linux takes."""
+"""From the smallest of IPv4 (RFC 791) to the largest that Linux takes."""
 
 
 def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str, t.Any]:
-    """Return the VFs that a materialization takes, all of it checked against the inventory.
+    """Return the VFs that a materialization takes, after checking all of it against the inventory.
 
     :param materialization: the message ``Materialization``
     :param pfs: the ``sriov_pfs`` of every host that may be touched
-    :returns: ``mzid``, and ``hosts``: for each host with a VF the list of its VFs, sorted by PF and
-        index. A VF has ``node``, ``nic``, ``link``, ``pf`` (``name`` and ``mac``), ``vf_index``,
-        ``mac``, ``vlan``, ``mtu`` in bytes or None, and ``addresses``. ``leafs``: see
-        ``_leafs.ports``
+    :returns: ``mzid``; ``hosts``: for each host with a VF the list of its VFs, sorted by PF and
+        index; and ``leafs``: see ``_leafs.ports``. A VF has ``node``, ``nic``, ``link``, ``pf``
+        (``name`` and ``mac``), ``vf_index``, ``mac``, ``vlan``, ``mtu`` in bytes or None, and
+        ``addresses``
     :raises InputError: lists everything that is wrong
     """
     for host, offered in pfs.items():
@@ -65,14 +65,15 @@ def mzid(materialization: t.Any) -> str:
 
 
 class _Reader:
-    """Reads to the end whatever is wrong; ``problems`` tells it all."""
+    """Reads to the end, whatever is wrong, and lists it in ``problems``."""
 
     def __init__(self, materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> None:
         self.problems = Problems()
         self._materialization = materialization
         self._pfs = pfs
         self._uplinks: list[_leafs.Uplink] = []
-        # Of each node the hosts, of each NIC the MAC addresses: two of a kind tell a contradiction.
+        # The hosts of each node, and the MAC addresses of each NIC. Two of a kind contradict each
+        # other.
         self._hosts: dict[str, dict[str, None]] = collections.defaultdict(dict)
         self._macs: dict[tuple[str, str], dict[str, None]] = collections.defaultdict(dict)
         for vm in materialization.vms:
@@ -88,7 +89,7 @@ class _Reader:
                     macs[port.mac] = None
 
     def read(self) -> dict[str, t.Any]:
-        """Return the result of ``vfs``, with None for what is wrong."""
+        """Return the result of ``vfs``, with None for a value that is wrong."""
         ids = [
             self._checked(_names.MZID_PART.check, getattr(self._materialization, part), part)
             for part in ("rid", "eid", "pid")
@@ -179,19 +180,19 @@ class _Reader:
         }
 
     def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
-        """Return the PF that is meant, with a MAC address, by which its host finds it.
+        """Return the PF that is meant, with the MAC address by which its host finds it.
 
-        A PF without a name in the facility's model has its MAC address as its name.
+        If the facility model gives the PF no name, its MAC address is its name.
         """
         if host not in self._pfs:
-            raise InputError(f"{what} host {_names.quoted(host)} is none of the inventory's here")
+            raise InputError(f"{what} host {_names.quoted(host)} is not in this play")
         mac = _names.mac(interface.mac, f"{what} MAC of the PF") if interface.mac else None
         for pf in self._pfs[host]:
             if _is_meant(pf, mac, interface.name):
                 if not (pf["mac"] or mac):
                     raise InputError(
                         f"{what} PF {_names.quoted(interface.name)} of {host} has no MAC address"
-                        " in the facility's model: add it there"
+                        " in the facility model: add it there"
                     )
                 known = pf["mac"] or mac
                 return {**pf, "name": pf["name"] or known, "mac": known}
@@ -202,7 +203,10 @@ class _Reader:
         )
 
     def _mac(self, endpoint: t.Any, what: str) -> str | None:
-        """Return the MAC address of a VF's endpoint, on which all that give it must agree."""
+        """Return the MAC address of a VF's endpoint.
+
+        All places that give it must agree.
+        """
         vf = endpoint.vf
         given = [
             ("endpoint", endpoint.mac),
@@ -254,17 +258,20 @@ class _Reader:
                     if not interface or not (interface.name or interface.mac):
                         self.problems.append(
                             f"link {_names.quoted(link)} comes to {host} by virtio without naming"
-                            f" its PF, and a VF is taken of {label}"
+                            f" its PF, but the materialization takes a VF of {label}"
                         )
                     elif interface.name == pf["name"] or _names.same_mac(interface.mac, pf["mac"]):
                         self.problems.append(
-                            f"link {_names.quoted(link)} comes to {host} by virtio on {label}, of"
-                            " which a VF is taken; one PF cannot serve both"
+                            f"link {_names.quoted(link)} comes to {host} by virtio on {label},"
+                            " and the materialization takes a VF of it; one PF cannot serve both"
                         )
 
 
 def _virtio(segment: t.Any) -> t.Iterator[tuple[str, t.Any]]:
-    """Yield host and physical interface of what a segment carries past VFs; None if not named."""
+    """Yield host and physical interface of each link of a segment that uses no VF.
+
+    The interface is None if it has no name.
+    """
     named = set()
     for point in (*segment.endpoints, *segment.waypoints):
         match point.WhichOneof("interface"):
@@ -279,13 +286,13 @@ def _virtio(segment: t.Any) -> t.Iterator[tuple[str, t.Any]]:
         named.add(point.host)
         yield point.host, interface
     for waypoint in segment.waypoints:
-        # A tap names no interface; the others of its host do.
+        # A tap names no interface; the other endpoints of its host do.
         if waypoint.WhichOneof("interface") == "tap" and waypoint.host not in named:
             yield waypoint.host, None
 
 
 def _is_meant(pf: Pf, mac: str | None, name: str) -> bool:
-    """Return whether a PF has this MAC address, or this name where one side has no MAC address."""
+    """Return whether a PF has this MAC address, or this name if one side has no MAC address."""
     if pf["mac"] and mac:
         return bool(pf["mac"] == mac)
     return name != "" and pf["name"] == name

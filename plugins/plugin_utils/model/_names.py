@@ -4,7 +4,7 @@
 
 """Checks of names and addresses that come from MergeTB's files. PRIVATE to the collection.
 
-Each check takes the value and ``what``, the name of the value in the error that it raises.
+Each check takes the value and ``what``, the name of the value in an error.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ else:
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 TEXT_LIMIT = 255
-"""Longest text that is taken over, in characters."""
+"""The longest text that passes a check, in characters."""
 
 LINK_LIMIT = 65535
-"""Longest name of a link, in characters: mergexp makes it of the names of all its members."""
+"""The longest name of a link, in characters: mergexp makes it from the names of all members."""
 
 
-# The libraries also take line breaks, underscores, signs, digits of other scripts, netmasks, zones
-# and abbreviations.
+# The libraries also accept line breaks, underscores, signs, digits of other scripts, netmasks,
+# zones and abbreviations.
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(/(0|[1-9][0-9]{0,2}))?")
 _MAC = re.compile(
     "([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}"
@@ -39,8 +39,8 @@ _MAC = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """What names of one kind are made of: a first character, more of them, and a longest length."""
+class NameRule:
+    """What names of one kind consist of: the first character, the others, the longest length."""
 
     first: str
     more: str
@@ -59,16 +59,17 @@ class Rule:
         return value
 
 
-# No hyphen in front: such a name would be an option to ssh.
-HOST = Rule("A-Za-z0-9_", ".-", 253)
-MZID_PART = Rule("A-Za-z0-9", "_-", 63)
-NODE = Rule("A-Za-z0-9", "_.-", 63)
-# Also a device's id to QEMU and an alias to libvirt. 15 is Linux's limit for an interface's name.
-NIC = Rule("A-Za-z", "0-9_-", 15)
+# No hyphen in front: ssh would take such a name for an option.
+HOST = NameRule("A-Za-z0-9_", ".-", 253)
+MZID_PART = NameRule("A-Za-z0-9", "_-", 63)
+NODE = NameRule("A-Za-z0-9", "_.-", 63)
+# The name is also the id of a QEMU device and a libvirt alias. Linux limits the name of an
+# interface to 15.
+NIC = NameRule("A-Za-z", "0-9_-", 15)
 
 
 def quoted(value: str) -> str:
-    """Return ``value`` for a message: in quotes, escaped, not longer than a line."""
+    """Return ``value`` for a message: in quotes, escaped, no longer than a line."""
     return repr(value if len(value) <= 60 else value[:60] + "...")
 
 
@@ -93,7 +94,7 @@ def link(value: str, what: str) -> str:
 
 
 def mzid_parts(value: str) -> list[str]:
-    """Return the parts of a materialization's id: rid, eid and pid.
+    """Return the parts of a materialization id: rid, eid and pid.
 
     :raises InputError: it is not such an id
     """
@@ -140,7 +141,7 @@ def mac(value: str, what: str) -> str:
 
 
 def same_mac(value: str, canonical: str | None) -> bool:
-    """Return whether ``value`` spells a MAC address that ``mac`` has returned."""
+    """Return whether ``value`` is a spelling of a MAC address that ``mac`` has returned."""
     try:
         return canonical is not None and mac(value, "MAC") == canonical
     except InputError:
@@ -148,7 +149,7 @@ def same_mac(value: str, canonical: str | None) -> bool:
 
 
 def require_netaddr() -> None:
-    """Raise ``InputError`` where the package is missing that the other functions use."""
+    """Raise ``InputError`` if the package is missing that the other functions use."""
     if _NETADDR_IMPORT_ERROR is not None:
         raise InputError(
             "the Python package netaddr is missing where ansible runs; install it there"

@@ -4,9 +4,9 @@
 
 """The part of MergeTB's protocol buffers that the collection uses. PRIVATE to the collection.
 
-The tables hold the fields that are used and no more; on the wire every other field is skipped.
-Names, numbers and types are those of the descriptor in the PyPI package mergexp (package xir) and
-of the bindings in the PyPI package mergetbapi (portal.v1, whose proto file is not published).
+The tables hold only the fields that are used. The library skips every other field on the wire.
+Names, numbers and types come from the descriptor in the PyPI package mergexp (package xir), and
+from the bindings in the PyPI package mergetbapi (portal.v1, whose proto file is not published).
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     },
 }
 
-# Where MergeTB puts the enum's name in front of a value's (Role_unknown), it is left out here.
+# MergeTB puts the enum's name in front of some values (Role_unknown). It is left out here.
 ENUMS: dict[str, dict[int, str]] = {
     "Role": dict(
         enumerate(
@@ -231,7 +231,7 @@ _SCALARS = {
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A field of a message. ``type`` is a scalar's, an enum's or a message's name."""
+    """A field of a message. ``type`` is the name of a scalar, an enum or a message."""
 
     name: str
     number: int
@@ -269,10 +269,10 @@ def parse(message: str, data: bytes) -> t.Any:
 
 
 def has_more_messages(message: str, data: bytes, limit: int) -> bool:
-    """Return whether ``data``, which encodes a message, has more than ``limit`` within it.
+    """Return whether ``data``, which encodes a message, has more than ``limit`` messages in it.
 
-    An empty message takes two bytes of a file, and a hundred in memory: so they are counted before
-    they are decoded. What is damaged is left to the decoder.
+    An empty message takes two bytes of a file and a hundred in memory, so they are counted before
+    they are decoded. The decoder deals with damaged data.
     """
     try:
         return _messages(_shape(message), data, 0, len(data), limit) > limit
@@ -281,7 +281,7 @@ def has_more_messages(message: str, data: bytes, limit: int) -> bool:
 
 
 def _messages(shape: _Shape, data: bytes, place: int, end: int, limit: int) -> int:
-    """Return how many messages are within one; it does not count on when there are too many."""
+    """Return the number of messages within one; it stops counting when there are too many."""
     count = 0
     while place < end and count <= limit:
         tag, place = _varint(data, place)
@@ -316,7 +316,7 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 @functools.cache
 def _shape(message: str) -> _Shape:
-    """Return the fields of a message that hold messages, by number, with the same of those."""
+    """Return the fields of a message that hold messages, by number, with the fields of those."""
     shape: _Shape = {}
     for field in fields(message):
         inner = _shape(field.type) if field.type in MESSAGES else None
@@ -328,12 +328,12 @@ def _shape(message: str) -> _Shape:
 
 
 def build(message: str, values: dict[str, t.Any]) -> t.Any:
-    """Return a message from the values of its fields, with dictionaries for messages."""
+    """Return a message with the given values of its fields; a dictionary stands for a message."""
     return json_format.ParseDict(values, _classes()[message]())
 
 
 def dump(message: t.Any) -> dict[str, t.Any]:
-    """Return a message as protojson has it, with dictionaries for messages."""
+    """Return a message in the form of protojson; a dictionary stands for a message."""
     values: dict[str, t.Any] = json_format.MessageToDict(message)
     return values
 
@@ -352,7 +352,7 @@ def _classes() -> dict[str, t.Any]:
         message = file.message_type.add(name=name)
         for field in fields(name):
             _describe(message, field)
-    # Not the default pool: the process may hold MergeTB's own descriptors there.
+    # Not the default pool: the process may have MergeTB's own descriptors in it.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

@@ -23,19 +23,19 @@ _SWITCH_ROLES = frozenset(
     }
 )
 MAX_VFS = 65535
-"""The largest count that the SR-IOV capability of a PCI function can hold."""
+"""The largest number of VFs that the SR-IOV capability of a PCI function can hold."""
 
 _MELLANOX = re.compile("mellanox|nvidia|connectx|bluefield", re.IGNORECASE)
 
 
 class End(t.NamedTuple):
-    """A port at an end of a cable, and the resource that has it."""
+    """A port at one end of a cable, and the resource that has the port."""
 
     resource: t.Any
     port: t.Any
 
 
-class Host(t.TypedDict):
+class InventoryHost(t.TypedDict):
     """A host of the inventory. Its groups are not sanitized."""
 
     name: str
@@ -45,12 +45,13 @@ class Host(t.TypedDict):
 
 def inventory(
     facility: t.Any, *, hypervisors_only: bool, link_roles: t.Collection[str]
-) -> tuple[list[Host], list[str]]:
+) -> tuple[list[InventoryHost], list[str]]:
     """Return the hosts of a facility, and warnings about its model.
 
     :param facility: the message ``Facility``
-    :param hypervisors_only: leave out what is no hypervisor (role Hypervisor, alloc mode Virtual)
-    :param link_roles: link roles of which a PF must have one to be offered for VFs
+    :param hypervisors_only: leave out everything but hypervisors (role Hypervisor, alloc mode
+        Virtual)
+    :param link_roles: a PF is offered for VFs if it has one of these link roles
     :raises InputError: names the element of the model that cannot be used
     """
     known = _schema.ENUMS["LinkRole"].values()
@@ -80,12 +81,17 @@ def is_hypervisor(resource: t.Any) -> bool:
 
 
 def _values(enum: str, numbers: t.Iterable[int]) -> list[str | int]:
-    """Return the names of an enum's values; what has no name stays a number, zero is unset."""
+    """Return the names of an enum's values.
+
+    A value without a name stays a number. Zero is unset.
+    """
     names = _schema.ENUMS[enum]
     return [names.get(number, number) for number in dict.fromkeys(numbers) if number]
 
 
-def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset[str]) -> Host:
+def _host(
+    resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset[str]
+) -> InventoryHost:
     name = _names.HOST.check(resource.id, "the id of a resource")
     pfs = [
         _pf(resource, nic, port, element, cabling)
@@ -102,7 +108,7 @@ def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset
         groups.append("hypervisors")
     if any(_MELLANOX.search(f"{pf['nic_model']} {pf['product']}") for pf in pfs):
         groups.append("mellanox")
-    return Host(
+    return InventoryHost(
         name=name,
         variables={
             "ansible_host": _address(resource),
@@ -120,7 +126,7 @@ def _host(resource: t.Any, facility: t.Any, cabling: Cabling, offered: frozenset
 
 
 def _address(resource: t.Any) -> str:
-    """Return where a resource is reached: its first infranet address, its fqdn or its id."""
+    """Return where to reach a resource: its first infranet address, its fqdn or its id."""
     for harbor in sorted(resource.infranet_addr):
         for address in resource.infranet_addr[harbor].list:
             return _names.address(address, f"resource {resource.id}: infranet address")
@@ -128,7 +134,7 @@ def _address(resource: t.Any) -> str:
 
 
 def _ports(resource: t.Any) -> t.Iterator[tuple[t.Any, t.Any, str]]:
-    """Yield NIC, port and what to call the port in a message."""
+    """Yield each NIC and port, with the name of the port in a message."""
     for ni, nic in enumerate(resource.NICs):
         for pi, port in enumerate(nic.ports):
             label = _names.quoted(port.name) if port.name else f"NIC {ni} port {pi}"
@@ -136,7 +142,7 @@ def _ports(resource: t.Any) -> t.Iterator[tuple[t.Any, t.Any, str]]:
 
 
 def port_roles(port: t.Any) -> list[str | int]:
-    """Return the link roles of a port, by name where they have one."""
+    """Return the link roles of a port, by name if they have one."""
     return _values("LinkRole", [*port.roles, port.role])
 
 
@@ -159,7 +165,7 @@ def _pf(
         "name": _names.text(port.name, f"{what} name") or None,
         "mac": _names.mac(port.mac, f"{what} MAC") if port.mac else None,
         "max_vfs": port.sriov.Pf.MaxVFs,
-        # Intel200 is the zero value: not to be told from unset.
+        # Intel200 is the zero value, which nobody can tell from unset.
         "nic_model": next(iter(_values("NICModel", [nic.model])), None),
         "product": _names.text(product, f"{what} product") or None,
         "capacity": port.capacity or None,
@@ -168,7 +174,9 @@ def _pf(
     }
 
 
-def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: frozenset[str]) -> None:
+def _refuse_shared_macs(
+    hosts: list[InventoryHost], resources: list[t.Any], offered: frozenset[str]
+) -> None:
     """Refuse a PF whose MAC another port of the hosts has: on a host it could be either."""
     owners = collections.defaultdict(list)
     for host in hosts:
@@ -180,7 +188,7 @@ def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: froz
             is_vf = port.sriov.WhichOneof("Data") == "Vf"
             if not port.mac or is_vf or _is_offered(port, offered):
                 continue
-            with contextlib.suppress(InputError):  # Of a port that is not used nothing is asked.
+            with contextlib.suppress(InputError):  # A port without VFs does not matter.
                 mac = _names.mac(port.mac, "MAC")
                 if mac in owners:
                     owners[mac].append(element)
@@ -192,8 +200,8 @@ def _refuse_shared_macs(hosts: list[Host], resources: list[t.Any], offered: froz
 class Cabling:
     """What is at the other end of a port's cable.
 
-    A port names its cable, and so does the port at the other end. What the indexes of these
-    references count is not documented, so they are not used.
+    A port names its cable, and so does the port at the other end. The documentation does not say
+    what the indexes of these references count, so they are not used.
     """
 
     def __init__(self, facility: t.Any, link_roles: frozenset[str]) -> None:
@@ -205,15 +213,15 @@ class Cabling:
             for _nic, port, _element in _ports(resource):
                 if port.connector.element:
                     self._ends.setdefault(port.connector.element, []).append(End(resource, port))
-        # Of each cable, by lane and switch, its ends; each is worked out once, at the first need.
+        # The ends of each cable, by lane and switch; each is worked out once, at the first need.
         self._lanes: dict[str, dict[int | None, dict[str, list[End]]]] = {}
         self._undivided: dict[str, dict[str, list[int]]] = {}
         self._unpaired: list[str] = []
 
     def leaf(self, near: End, element: str) -> dict[str, str | None] | None:
-        """Return the switch at the other end; None where none is known.
+        """Return the switch at the other end; None if none is known.
 
-        It is told by ``host`` and ``port``; ``domain`` is the same for all switches that cables
+        It has ``host`` and ``port``, and ``domain``, which is the same for all switches that cables
         join.
 
         :param element: name of the near end in a message
@@ -230,7 +238,7 @@ class Cabling:
         }
 
     def far_end(self, near: End, element: str) -> End | None:
-        """Return the port of a switch at the other end; None where none is known.
+        """Return the port of a switch at the other end; None if none is known.
 
         :param element: name of the near end in a message
         """
@@ -248,9 +256,9 @@ class Cabling:
         return far[0] if len(far) == 1 else None
 
     def _same_lane(self, near: End) -> list[End]:
-        """Return the far ends on the lane of a breakout cable, else those of the undivided end.
+        """Return the far ends on the same lane of a breakout cable, or those of its undivided end.
 
-        Two, where there are more.
+        Returns two if there are more.
         """
         lane = self._lane(near)
         if lane is None:
@@ -264,7 +272,7 @@ class Cabling:
                     of_lane.setdefault(end.resource.id, []).append(end)
             self._lanes[cable] = lanes
         for wanted in (lane, None):
-            # Of three switches two at least are not the near end's own.
+            # Of three switches, at least two are not the near end itself.
             switches = itertools.islice(self._lanes[cable].get(wanted, {}).items(), 3)
             far = [end for name, ends in switches if name != near.resource.id for end in ends[:2]]
             if far:
@@ -288,10 +296,10 @@ class Cabling:
 
     @functools.cached_property
     def _domains(self) -> dict[str, str]:
-        """The domain of each switch: the first name of all that cables join it with.
+        """The domain of each switch: the first name among all switches that cables join with it.
 
         A cable joins switches if each of its ports has one of the link roles, or none at all: the
-        switches of an experiment network often have a port in the management network too.
+        switches of an experiment network often have a port in the management network, too.
         """
         joined: dict[str, set[str]] = {name: {name} for name in self._switches}
         for ends in self._ends.values():
@@ -312,7 +320,7 @@ class Cabling:
         return not roles or not self._link_roles.isdisjoint(roles)
 
     def warnings(self) -> list[str]:
-        """Return what is odd about the cables of the ports that were asked for so far."""
+        """Return what is odd about the cables of the ports that were asked about so far."""
         warnings = []
         local = {"", self._facility.id}
         missing = [
@@ -336,7 +344,7 @@ class Cabling:
 
 
 def _lanes_of_cable(cable: t.Any) -> dict[str, list[int]]:
-    """Return the lanes that a breakout cable says of its ends, by the resource of the end."""
+    """Return the lanes that a breakout cable gives its ends, by the resource of the end."""
     lanes = collections.defaultdict(list)
     for side in cable.ends if cable else ():
         for connector in side.connectors if len(side.connectors) > 1 else ():
@@ -347,7 +355,7 @@ def _lanes_of_cable(cable: t.Any) -> dict[str, list[int]]:
 
 
 def _is_divided(end: t.Any) -> bool:
-    # Some writers of JSON give every message, so that an empty one says nothing.
+    # Some writers of JSON write every message, so an empty one says nothing.
     return bool(end.breakout.radix > 0 or end.breakout.index > 0)
 
 

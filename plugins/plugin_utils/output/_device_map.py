@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device map: which VF a guest's NIC is, and how QEMU and libvirt are given it. PRIVATE.
+"""The device map: which VF each guest's NIC is, and how QEMU and libvirt get it. PRIVATE.
 
 docs/device_map.md describes the document.
 """
@@ -20,10 +20,10 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 
 VERSION = 1
-"""Of the document; a change that breaks its readers raises it."""
+"""The version of the document. A change that breaks its readers raises it."""
 
 VLAN_MODES = ("vst", "trunk")
-"""Who tags the frames: the NIC, or the guest."""
+"""Who tags the frames: the NIC (``vst``) or the guest (``trunk``)."""
 
 Device = t.Mapping[str, t.Any]
 
@@ -36,8 +36,8 @@ def device_map(entries: t.Iterable[Device], mzid: str) -> dict[str, t.Any]:
     """Return the device map of a materialization.
 
     :param entries: for each guest NIC ``node``, ``nic``, ``host``, ``pci_address``, ``pf``,
-        ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver`` and ``numa_node``; the
-        last three may be None, other keys are left out
+        ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver`` and ``numa_node``. The
+        last three may be None. The map leaves out other keys
     :param mzid: id of the materialization
     :raises InputError: an entry lacks a value or has a wrong one, or two entries have one VF or NIC
     """
@@ -135,7 +135,7 @@ def qemu_args(devices: t.Iterable[Device]) -> list[str]:
     for device in devices:
         nic = _names.NIC.check(_string(device, "nic"), "nic")
         address = _pci_address(device)
-        # QEMU's host= takes domains of 16 bits.
+        # The argument host= of QEMU takes domains of 16 bits.
         if len(address["domain"]) == 4:
             where = f"host={address.group()}"
         else:
@@ -147,7 +147,7 @@ def qemu_args(devices: t.Iterable[Device]) -> list[str]:
 def libvirt_xml(device: Device) -> str:
     """Return the ``<hostdev>`` element that gives a libvirt domain the device.
 
-    libvirt does not manage it: the VF has its driver already, and keeps it.
+    libvirt does not manage the device: the VF has its driver already, and keeps it.
 
     :raises InputError: the name or the PCI address is unusable
     """

@@ -4,7 +4,7 @@
 
 """Files that a run leaves on the controller. PRIVATE to the collection.
 
-A relative path is relative to the directory of the process, which is that in which Ansible was
+A relative path begins in the directory of the process. That is the one in which Ansible was
 started, whatever the environment says.
 """
 
@@ -21,18 +21,18 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 ROOM = 2**20
-"""Bytes that must be free where a file is to be written: more than any of them has."""
+"""How many bytes must be free for a file; no file has more."""
 
 _MODE = 0o644
 
 
 def json_text(document: t.Mapping[str, t.Any]) -> str:
-    """Return a document as the text of a file, for programs and people; equal ones are alike."""
+    """Return a document as the text of a file. Equal documents have equal texts."""
     return f"{json.dumps(document, indent=4, sort_keys=True)}\n"
 
 
 def absolute(path: str) -> str:
-    """Return the absolute path of the file that ``path`` names, a symbolic link being followed.
+    """Return the absolute path of the file that ``path`` names. It follows symbolic links.
 
     :raises InputError: the directory of the process is gone, or ``path`` is no path
     """
@@ -47,7 +47,7 @@ def absolute(path: str) -> str:
 
 
 def require_writable(path: str) -> None:
-    """Find out whether ``write`` can write the absolute ``path``. Nothing is left behind.
+    """Find out whether ``write`` can write the absolute ``path``, and leave nothing behind.
 
     :raises InputError: it cannot; the error names the cause
     """
@@ -79,12 +79,12 @@ def _require_replaceable(path: str, found: os.stat_result) -> None:
             f"{path} is another user's, in a directory where only the owner may replace a file"
             " (sticky bit); name another"
         )
-    # What nobody may write is not replaced either, though its directory would allow it.
+    # Do not replace a file that may not be written, even if its directory allows it.
     os.close(os.open(path, os.O_WRONLY))
 
 
 def _mount_points() -> set[str]:
-    """Return where something is mounted; nothing where the system does not tell."""
+    """Return the paths of all mount points; none if the system does not tell them."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             places = [line.split(" ")[4] for line in file]
@@ -110,7 +110,7 @@ def read(path: str) -> bytes | None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write ``content`` to the absolute ``path``; a reader sees all of it or what was before.
+    """Write ``content`` to the absolute ``path``. A reader sees all of it or what was there before.
 
     :raises InputError: it cannot be written
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The result document: how a run for a materialization ended, on the whole and per host. PRIVATE.
+"""The result document: how a run for a materialization ended, as a whole and per host. PRIVATE.
 
 docs/result.md describes the document.
 """
@@ -16,17 +16,17 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _device_map, _files
 
 VERSION = 1
-"""Of the document; a change that breaks its readers raises it."""
+"""The version of the document. A change that breaks its readers raises it."""
 
 ACTIONS = {
     f"mergetb.sriov.{action}": action for action in ("materialize", "dematerialize", "release")
 }
-"""What is done, by the role that does it."""
+"""The action of a run, by the role that does it."""
 
 EXIT_CODES = {"ok": 0, "failed": 2, "unreachable": 4, "refused": 10}
-"""By outcome. The first three are ansible-playbook's own, which uses no 10.
+"""By outcome. The first three are those of ansible-playbook, which never ends with 10.
 
-A run that was refused because a host was not reached has the code of that, see ``exit_code``.
+A run that was refused because a host was not reached ends with 4; see ``exit_code``.
 """
 
 MODULE = "mergetb.sriov.materialization"
@@ -35,9 +35,9 @@ READER = "mergetb.sriov.materialization_info"
 
 
 class Run(t.NamedTuple):
-    """What is known of a run without its tasks; the times are UTC in ISO 8601.
+    """What is known of a run apart from its tasks. The times are UTC in ISO 8601.
 
-    ``mzid`` is the id that the run was called with, None where it was not called with one.
+    ``mzid`` is the id that the run was called with, None if it was called with none.
     """
 
     action: str
@@ -49,11 +49,11 @@ class Run(t.NamedTuple):
 
 
 class Event(t.NamedTuple):
-    """What a task gave on a host: ``ok``, ``failed`` or ``unreachable``.
+    """What a task returned on a host: ``ok``, ``failed`` or ``unreachable``.
 
     ``host`` is None for a task that runs once for all hosts. ``state`` and ``mzid`` are options of
-    the module materialization, None for other tasks; ``check_mode`` is the task's. ``reads`` tells
-    whether the task has read the materialization.
+    the module materialization, None for other tasks. ``check_mode`` is that of the task. ``reads``
+    tells whether the task has read the materialization.
     """
 
     host: str | None
@@ -66,7 +66,7 @@ class Event(t.NamedTuple):
 
     @property
     def plans(self) -> bool:
-        """Whether the task tells what is going to be changed, or what it has changed."""
+        """Whether the task tells what the run is going to change, or has changed."""
         return self.state is not None and self.state != "withdrawn"
 
     @property
@@ -76,14 +76,14 @@ class Event(t.NamedTuple):
 
 
 def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
-    """Return the result document of a run, of which ``events`` are in the order of time."""
+    """Return the result document of a run. ``events`` are in the order of time."""
     judged = list(_judged(events))
     hosts = {
         name: _host([item for item in judged if item[0].host == name], check_mode=run.check_mode)
         for name in sorted(run.hosts)
     }
     outcomes = {outcome for _event, outcome in judged}
-    # A host that is not reached keeps all others from being changed, as one that refuses does.
+    # A host that is not reached prevents changes on all others, as one that refuses does.
     if "unreachable" in outcomes and not any(event.writes for event in events):
         outcomes.add("refused")
         outcomes.discard("unreachable")
@@ -115,7 +115,7 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
 
 
 def exit_code(document: t.Mapping[str, t.Any]) -> int:
-    """Return the exit code of a run: of its outcome, or 4 where it refused for want of a host."""
+    """Return the exit code: that of the outcome, or 4 if a run was refused for want of a host."""
     outcomes = {host["outcome"] for host in document["hosts"].values()}
     refused = document["outcome"] == "refused"
     return EXIT_CODES[
@@ -124,7 +124,7 @@ def exit_code(document: t.Mapping[str, t.Any]) -> int:
 
 
 def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:
-    """Yield each event with its outcome: a failure is a refusal as long as no task has written."""
+    """Yield each event with its outcome. A failure is a refusal until a task has written."""
     began = False
     for event in events:
         began = began or event.writes
@@ -137,7 +137,7 @@ def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:
 def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[str, t.Any]:
     """Return what the document says of a host.
 
-    Whether a task that writes and did not end well has changed something, nobody knows.
+    If a task that writes did not end well, nobody knows whether it has changed something.
     """
     host = {"outcome": "untouched", "changed": False, "message": None, "changes": []}
     planned: list[dict[str, t.Any]] = []
@@ -157,7 +157,7 @@ def _host(judged: t.Iterable[tuple[Event, str]], *, check_mode: bool) -> dict[st
 
 
 def _message(event: Event) -> str:
-    # With no_log, Ansible says nothing but that it keeps silent.
+    # With no_log, Ansible says only that it says nothing.
     return str(event.result.get("msg", event.result.get("censored", "")))
 
 
@@ -170,18 +170,18 @@ def _changes(diff: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
 
 
 def _read(events: t.Sequence[Event]) -> t.Mapping[str, t.Any]:
-    """Return what the task that read the materialization tells of it."""
+    """Return what the task returned that read the materialization."""
     read = [event.result for event in events if event.reads and event.status == "ok"]
     return read[-1] if read else {}
 
 
 def _asked_for(events: t.Sequence[Event]) -> str | None:
-    """Return the ``mzid`` that the tasks were about."""
+    """Return the ``mzid`` that the tasks were called with."""
     return next((event.mzid for event in reversed(events) if event.mzid), None)
 
 
 def _given(events: t.Iterable[Event], hosts: t.Collection[str]) -> list[dict[str, t.Any]]:
-    """Return what the module tells of the guest NICs of ``hosts``."""
+    """Return what the module returned for the guest NICs of ``hosts``."""
     devices = {
         event.host: event.result.get("devices", [])
         for event in events
@@ -194,12 +194,12 @@ def _devices(given: list[dict[str, t.Any]], mzid: str | None) -> list[dict[str, 
     try:
         return _device_map.device_map(given, mzid or "")["devices"] if given else []
     except InputError:
-        # The role makes the same map in a task, whose failure is among the events.
+        # The role makes the same map in a task. If that fails, its failure is among the events.
         return []
 
 
 def _guest_tagged(leaf: t.Mapping[str, t.Any], given: list[dict[str, t.Any]]) -> list[int]:
-    """Return the VLANs of a leaf's port whose tags guests set themselves, not the NIC."""
+    """Return the VLANs of a leaf's port whose tags the guests set, not the NIC."""
     return sorted(
         {
             device["vlan"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the actions of the collection have in common: all of them run on the controller. PRIVATE."""
+"""What all actions of the collection share. They run on the controller. PRIVATE."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Play:
 
     @property
     def hosts(self) -> list[str]:
-        """All hosts of the play, also those that failed or are not yet reached."""
+        """All hosts of the play, also those that failed and those that are not reached yet."""
         return list(map(str, self._task_vars["ansible_play_hosts_all"]))
 
     @property
     def left(self) -> list[str]:
-        """The hosts that have not failed and could be reached so far."""
+        """The hosts that have been reachable and have not failed so far."""
         return list(map(str, self._task_vars["ansible_play_hosts"]))
 
     def knows(self, host: str) -> bool:
@@ -56,7 +56,7 @@ class Play:
         )
 
     def results(self, hosts: t.Iterable[str], name: str) -> dict[str, t.Any]:
-        """Return what a task has registered as ``name``, by host.
+        """Return the results that a task has registered as ``name``, by host.
 
         :raises InputError: a host has not run the task
         """
@@ -78,7 +78,7 @@ class Play:
 class ControllerAction(ActionBase):
     """An action that runs on the controller, in the process of Ansible, and reaches no host.
 
-    A subclass says in ``ARGUMENT_SPEC`` what it takes and in ``answer`` what it returns.
+    A subclass has its options in ``ARGUMENT_SPEC`` and returns its result from ``answer``.
     """
 
     ARGUMENT_SPEC: t.ClassVar[dict[str, t.Any]]
@@ -88,7 +88,7 @@ class ControllerAction(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
-        """Check the arguments and return the answer; input that cannot be used fails the task."""
+        """Check the arguments and return the answer. Input that cannot be used fails the task."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(self.ARGUMENT_SPEC)
         try:
@@ -105,9 +105,9 @@ class ControllerAction(ActionBase):
         raise NotImplementedError
 
     def write(self, path: str, content: str) -> dict[str, t.Any]:
-        """Write a file, in check mode only predict that, and return that part of the result.
+        """Write a file, or only predict that in check mode, and return that part of the result.
 
-        :raises InputError: it cannot be written
+        :raises InputError: the file cannot be written
         """
         path = _files.absolute(path)
         if self._task.check_mode:

@@ -4,8 +4,9 @@
 
 """Whether all hosts of a play agree on a materialization. PRIVATE to the collection.
 
-An experiment is given on all of its hosts or on none. What tells whether a host has agreed is its
-answer alone: a host that failed stays in the play where a playbook rescues or ignores that.
+A materialization is given on all of its hosts or on none. Only the answer of a host tells whether
+it has agreed, because a host that failed stays in the play if a playbook rescues or ignores the
+failure.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ if t.TYPE_CHECKING:
     import datetime
 
 Answer = t.Mapping[str, t.Any] | None
-"""The result of the module materialization on a host; None where the host was not asked."""
+"""The result of the module materialization on a host; None if the host was not asked."""
 
 
 def run_name(now: datetime.datetime) -> str:
-    """Return a name for a run. The older of two runs has the one that sorts first."""
+    """Return a name for a run. The name of the older of two runs sorts first."""
     return f"{now:%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"
 
 
@@ -49,5 +50,5 @@ def _was_asked(answer: Answer) -> bool:
 
 
 def changes(reserved: t.Mapping[str, Answer]) -> bool:
-    """Return whether any host is going to be changed."""
+    """Return whether the run is going to change any host."""
     return any(answer and answer.get("steps") for answer in reserved.values())

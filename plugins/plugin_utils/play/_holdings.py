@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who holds which VF of the hosts of a play, as their ledgers say. PRIVATE to the collection."""
+"""Which materialization holds which VF on the hosts of a play, by their ledgers. PRIVATE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
 Ledger = t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
-"""The ``materializations`` of a host, as the module sriov_info tells them."""
+"""The ``materializations`` that the module sriov_info returns for a host."""
 
 _COLUMNS = (
     *("host", "materialization", "node.nic", "PF", "VF", "PCI address", "state", "reserved by"),
@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def lines(ledgers: t.Mapping[str, Ledger], mzid: str = "") -> list[str]:
-    """Return who holds which VF as a table; of one materialization where ``mzid`` is not empty."""
+    """Return a table of who holds which VF, of all materializations or only of ``mzid``."""
     rows = [
         (
             host,
@@ -47,7 +47,7 @@ def lines(ledgers: t.Mapping[str, Ledger], mzid: str = "") -> list[str]:
 
 
 def require(ledgers: t.Iterable[Ledger], mzid: str, run: str) -> None:
-    """Refuse what is to be freed and no host knows; empty texts name nothing.
+    """Refuse a materialization or run that no host knows; an empty text names none.
 
     :raises InputError: no host holds anything for the materialization, or has a reservation of the
         run for it
@@ -59,10 +59,11 @@ def require(ledgers: t.Iterable[Ledger], mzid: str, run: str) -> None:
                 dict.fromkeys(run for entry in entries for run in entry["runs"])
             )
     if run and not mzid:
-        raise InputError(f"run {run} of which materialization? Name that with sriov_mzid")
+        raise InputError(f"run {run}: name its materialization with sriov_mzid, too")
     if mzid and mzid not in known:
         raise InputError(
-            f"no host that was reached holds anything for {mzid}; held are: {_named(known)}"
+            f"no host that was reached holds anything for {mzid}; materializations that hold VFs:"
+            f" {_named(known)}"
         )
     if run and run not in known[mzid]:
         raise InputError(

@@ -14,7 +14,7 @@ import json
 import typing as t
 
 VERSION = 1
-"""Of the document; a change that breaks its readers raises it."""
+"""The version of the document. A change that breaks its readers raises it."""
 
 STATES = {
     "ready": "ready",
@@ -23,7 +23,7 @@ STATES = {
     "blocked": "blocked",
     "unreachable": "unreachable",
 }
-"""What a host can be, and how the table says it."""
+"""The states of a host, each with its words in the table."""
 
 _PLAN = ("state", "restart", "steps", "blockers", "notes", "disturbed")
 
@@ -31,7 +31,7 @@ _PLAN = ("state", "restart", "steps", "blockers", "notes", "disturbed")
 def document(results: t.Mapping[str, t.Mapping[str, t.Any]], *, mzid: str) -> dict[str, t.Any]:
     """Return the document of the ``results`` of the module plan_info, by host.
 
-    :param mzid: the materialization that was planned; empty where the preparation was
+    :param mzid: id of the materialization that was planned; empty if the preparation was
     """
     hosts = {name: _host(result) for name, result in results.items()}
     return {
@@ -60,7 +60,7 @@ def _host(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def lines(document: t.Mapping[str, t.Any]) -> list[str]:
-    """Return a document as text: what is done to which hosts, and at the end a line a host."""
+    """Return a document as text: what the run does to which hosts, then a table of the hosts."""
     hosts = document["hosts"]
     text: list[str] = []
     for names, host in _alike(hosts):
@@ -90,7 +90,7 @@ def lines(document: t.Mapping[str, t.Any]) -> list[str]:
 def _alike(
     hosts: t.Mapping[str, dict[str, t.Any]],
 ) -> t.Iterator[tuple[list[str], dict[str, t.Any]]]:
-    """Yield what holds for hosts with their names; most hosts of a facility are alike."""
+    """Yield the plan of hosts that have the same one, with their names; most hosts are alike."""
     names: dict[str, list[str]] = {}
     for name, host in hosts.items():
         names.setdefault(json.dumps(host, sort_keys=True), []).append(name)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The report: what the hosts of a facility have of SR-IOV and who uses it, as one page. PRIVATE.
+"""The report: the SR-IOV of a facility's hosts and who uses it, as one page. PRIVATE.
 
-What hosts and models tell is joined here, in plain values; ``report/`` holds the page that shows
-them. docs/report.md describes the page.
+This module joins what hosts and models tell, in plain values. The files ``page.*`` make the page
+that shows them. docs/report.md describes the page.
 """
 
 from __future__ import annotations
@@ -24,27 +24,25 @@ import jinja2
 import markupsafe
 
 STATES = ("free", "driver", "held", "foreign", "error")
-"""Of a VF: nobody's without and with a driver; the ledger's; used by somebody who is not in the
-ledger; and not what the ledger says."""
+"""The states of a VF; docs/report.md explains them."""
 
 SEVERITIES = ("error", "warning", "info")
 
 TEXT_LIMIT = 2000
-"""Characters of a text that are shown; hosts can send any number of them."""
+"""How many characters of a text the page shows; hosts can send any number of them."""
 
 Facts = t.Mapping[str, t.Any]
-"""What ``sriov_info`` tells of a host, or why it told nothing, as Ansible's result of the task or
-in ``error``."""
+"""What ``sriov_info`` tells of a host, or why it told nothing: Ansible's result, or ``error``."""
 
 _PARTICULAR = re.compile(r"[^\s(),;]*\d[^\s(),;]*")
 _PARTS = Path(__file__).parent
 
 
-class Vf(t.NamedTuple):
-    """A VF as the page shows it; an empty text is what there is none of.
+class ReportVf(t.NamedTuple):
+    """A VF as the page shows it; an empty text stands for none.
 
-    ``mzid`` and ``nic`` are the materialization and the guest's NIC that the ledger gives it to.
-    ``vlan`` is 0 for none and None where it is not known. ``note`` tells who uses it, or how it
+    ``mzid`` and ``nic`` are the materialization that has the VF in the ledger, and the guest's NIC.
+    ``vlan`` is 0 for none and None if it is unknown. ``note`` tells who uses the VF, or how it
     differs from what the ledger says.
     """
 
@@ -59,11 +57,11 @@ class Vf(t.NamedTuple):
     note: str
 
 
-class Pf(t.NamedTuple):
-    """A PF of a host, of its model, or of its ledger.
+class ReportPf(t.NamedTuple):
+    """A PF that a host, its model, or its ledger has.
 
     ``declared`` is the number of VFs in the model, None for a PF that the model does not offer.
-    ``note`` tells what is wrong with it.
+    ``note`` tells what is wrong with the PF.
     """
 
     name: str
@@ -72,15 +70,15 @@ class Pf(t.NamedTuple):
     port: str
     declared: int | None
     note: str
-    vfs: list[Vf]
+    vfs: list[ReportVf]
 
 
-class Host(t.NamedTuple):
-    """A host; ``error`` tells why it gave no answer, and is empty where it did."""
+class ReportHost(t.NamedTuple):
+    """A host; ``error`` tells why it gave no answer, and is empty if it did."""
 
     name: str
     error: str
-    pfs: list[Pf]
+    pfs: list[ReportPf]
 
 
 class Place(t.NamedTuple):
@@ -92,7 +90,7 @@ class Place(t.NamedTuple):
 
 @dataclasses.dataclass
 class Remark:
-    """What is wrong, how to mend it, and the places where it is so."""
+    """What is wrong, how to mend it, and the places where it is wrong."""
 
     text: str
     remedy: str = ""
@@ -124,7 +122,7 @@ class Totals:
     def vfs(self) -> int:
         return self.states.total()
 
-    def add(self, host: str, pf: Pf) -> None:
+    def add(self, host: str, pf: ReportPf) -> None:
         self.hosts.add(host)
         self.pfs += 1
         self.declared += pf.declared or 0
@@ -132,12 +130,12 @@ class Totals:
 
 
 class Report(t.NamedTuple):
-    """The hosts of a facility, and how what they tell differs from its model."""
+    """The hosts of a facility, and how they differ from its model."""
 
     facility: str
     model: str
     made: str
-    hosts: list[Host]
+    hosts: list[ReportHost]
     findings: t.Sequence[t.Mapping[str, t.Any]]
 
 
@@ -160,7 +158,7 @@ def report(
     :param made: the time at which the hosts were asked
     """
     hosts = [_host(name, facts[name], pfs.get(name) or ()) for name in sorted(facts, key=_natural)]
-    # What the audit finds of a host without answer is that it gave none.
+    # A host that gave no answer is a finding of the audit, too, which would say it twice.
     silent = {host.name for host in hosts if host.error}
     findings = [finding for finding in findings if finding["host"] not in silent]
     return Report(facility, model, made, hosts, findings)
@@ -175,29 +173,29 @@ def _natural(text: str) -> list[tuple[str, int]]:
     return [(word, int(n or 0)) for word, n in re.findall(r"(\D*)(\d{0,18})", text.lower())]
 
 
-def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> Host:
+def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> ReportHost:
     error = _error(facts)
     if error:
-        return Host(name, error, [_pf(None, pf, []) for pf in declared])
-    claims: dict[str, list[_Claim]] = collections.defaultdict(list)
+        return ReportHost(name, error, [_pf(None, pf, []) for pf in declared])
+    holdings: dict[str, list[_Holding]] = collections.defaultdict(list)
     for mzid, entries in facts["materializations"].items():
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
-            # A VF that is held and reserved, to be changed, is one VF.
+            # A VF that is held, and reserved to be changed, is one VF.
             if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
-                claims[entry["pf_mac"]].append(_Claim(mzid, entry))
+                holdings[entry["pf_mac"]].append(_Holding(mzid, entry))
     pfs = []
     found = list(facts["pfs"])
     for pf in declared:
         match = next((other for other in found if _is(other, pf)), None)
         if match:
             found.remove(match)
-        pfs.append(_pf(match, pf, claims.pop((match or pf).get("mac", ""), [])))
+        pfs.append(_pf(match, pf, holdings.pop((match or pf).get("mac", ""), [])))
     for pf in found:
-        if pf["vfs"] or pf["mac"] in claims:
-            pfs.append(_pf(pf, None, claims.pop(pf["mac"], [])))
-    pfs += [_pf(None, None, gone) for gone in claims.values()]
-    return Host(name, "", pfs)
+        if pf["vfs"] or pf["mac"] in holdings:
+            pfs.append(_pf(pf, None, holdings.pop(pf["mac"], [])))
+    pfs += [_pf(None, None, gone) for gone in holdings.values()]
+    return ReportHost(name, "", pfs)
 
 
 def _error(facts: Facts) -> str:
@@ -208,14 +206,14 @@ def _error(facts: Facts) -> str:
 
 
 def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
-    """Return whether the model means this PF: by MAC, by name only where it gives no MAC."""
+    """Return whether the model means this PF: by MAC, or by name if the model gives no MAC."""
     if declared.get("mac"):
         return bool(found["mac"] == declared["mac"])
     return bool(found["interface"] == declared["name"])
 
 
-class _Claim(t.NamedTuple):
-    """An entry of the ledger, and the materialization that has it."""
+class _Holding(t.NamedTuple):
+    """An entry of a ledger, and the materialization that has it."""
 
     mzid: str
     entry: t.Mapping[str, t.Any]
@@ -224,20 +222,20 @@ class _Claim(t.NamedTuple):
 def _pf(
     found: t.Mapping[str, t.Any] | None,
     declared: t.Mapping[str, t.Any] | None,
-    claims: t.Sequence[_Claim],
-) -> Pf:
-    by_index: dict[int, list[_Claim]] = collections.defaultdict(list)
-    for claim in claims:
-        by_index[claim.entry["vf"]].append(claim)
-    vfs: list[Vf] = []
+    holdings: t.Sequence[_Holding],
+) -> ReportPf:
+    by_index: dict[int, list[_Holding]] = collections.defaultdict(list)
+    for holding in holdings:
+        by_index[holding.entry["vf"]].append(holding)
+    vfs: list[ReportVf] = []
     for vf in found["vfs"] if found else ():
         vfs += _vfs(vf["index"], vf, by_index.pop(vf["index"], []))
     for index in sorted(by_index):
         vfs += _vfs(index, None, by_index[index])
     has, known = found or {}, declared or {}
-    entry = claims[0].entry if claims else {}
+    entry = holdings[0].entry if holdings else {}
     leaf = known.get("leaf") or {}
-    return Pf(
+    return ReportPf(
         name=known.get("name")
         or has.get("interface")
         or has.get("address")
@@ -259,15 +257,15 @@ def _pf_note(found: t.Mapping[str, t.Any] | None, declared: t.Mapping[str, t.Any
 
 
 def _vfs(
-    index: int, vf: t.Mapping[str, t.Any] | None, claims: t.Sequence[_Claim]
-) -> t.Iterator[Vf]:
-    """Yield the VF once, or once for each claim, so that sums are those of the ledger."""
+    index: int, vf: t.Mapping[str, t.Any] | None, holdings: t.Sequence[_Holding]
+) -> t.Iterator[ReportVf]:
+    """Yield the VF once, or once for each entry, so that the sums are those of the ledger."""
     has = vf or {}
     users = "; ".join(has.get("users") or ())
     shown = functools.partial(
-        Vf, vf=index, address=has.get("address") or "", driver=has.get("driver") or ""
+        ReportVf, vf=index, address=has.get("address") or "", driver=has.get("driver") or ""
     )
-    if not claims:
+    if not holdings:
         state = "foreign" if users else "driver" if has["driver"] else "free"
         yield shown(
             state=state,
@@ -277,8 +275,10 @@ def _vfs(
             mac=has.get("mac") or "",
             note=users,
         )
-    for mzid, entry in claims:
-        others = [f"{claim.mzid} holds it too" for claim in claims if claim.entry is not entry]
+    for mzid, entry in holdings:
+        others = [
+            f"{holding.mzid} holds it too" for holding in holdings if holding.entry is not entry
+        ]
         problems = [*_differences(vf, entry), *others]
         yield shown(
             state="error" if problems else "held",
@@ -302,7 +302,7 @@ def _differences(vf: t.Mapping[str, t.Any] | None, entry: t.Mapping[str, t.Any])
     if _is_reserved(entry):
         return
     if entry["state"] != "ready":
-        yield f"the ledger says {entry['state']}: a run began and did not end, run it again"
+        yield f"the ledger says {entry['state']}: a run began and did not end; run it again"
         return
     recorded = {"PCI address": entry["address"], "driver": entry["driver"]}
     actual = {"PCI address": vf["address"], "driver": vf["driver"]}
@@ -339,7 +339,7 @@ def by_host(made: Report) -> list[Totals]:
 
 
 def by_leaf(made: Report) -> list[Totals]:
-    """Return the sums over the PFs that each leaf has; its name is empty where none is known."""
+    """Return the sums over the PFs at each leaf; its name is empty for PFs of unknown leaf."""
     result: dict[str, Totals] = {}
     for host in made.hosts:
         for pf in host.pfs:
@@ -348,7 +348,7 @@ def by_leaf(made: Report) -> list[Totals]:
 
 
 def by_materialization(made: Report) -> list[Totals]:
-    """Return the sums over the VFs of each materialization, which are those of the ledgers."""
+    """Return the sums over the VFs that each materialization has in the ledgers."""
     result: dict[str, Totals] = {}
     for host in made.hosts:
         for pf in host.pfs:
@@ -362,7 +362,7 @@ def by_materialization(made: Report) -> list[Totals]:
 
 
 def topics(made: Report) -> list[Topic]:
-    """Return what needs somebody, the worst first."""
+    """Return what needs attention, the worst first."""
     silent, wrong, foreign, odd = _Remarks(), _Remarks(), _Remarks(), _Remarks()
     for host in made.hosts:
         if host.error:
@@ -386,9 +386,9 @@ def topics(made: Report) -> list[Topic]:
         )
     found = [
         silent.topic("error", "Hosts without answer"),
-        wrong.topic("error", "VFs that are not what the ledger says"),
-        foreign.topic("warning", "VFs that somebody uses who is not in the ledger"),
-        odd.topic("warning", "PFs with VFs that are not as they should be"),
+        wrong.topic("error", "VFs in error: they differ from the ledger"),
+        foreign.topic("warning", "VFs in foreign use: no ledger has them"),
+        odd.topic("warning", "PFs with VFs, but with a problem"),
         *(
             remarks.topic(severity, f"Differs from the model: {check}")
             for (severity, check), remarks in audited.items()
@@ -401,7 +401,7 @@ def topics(made: Report) -> list[Topic]:
 
 
 class _Remarks:
-    """Collects remarks; the places of those that say the same go together."""
+    """Collects remarks. Places with the same remark share it."""
 
     def __init__(self) -> None:
         self._remarks: dict[tuple[str, str], Remark] = {}
@@ -410,7 +410,7 @@ class _Remarks:
         self._remarks.setdefault((text, remedy), Remark(text, remedy)).places.append(place)
 
     def add_like(self, place: Place, text: str) -> None:
-        """Add a remark that says the same as others if only numbers and names with numbers differ.
+        """Add a remark. It joins another that differs only in numbers and in names with numbers.
 
         The table has the whole text for each place.
         """
@@ -425,7 +425,7 @@ class _Remarks:
 
 
 def query(**words: t.Any) -> str:
-    """Return what finds this in the table: ``column:value``, quoted where it has to be."""
+    """Return the query that finds this in the table: ``column:value``, quoted if necessary."""
     return " ".join(f"{name}:{_quoted(visible(value))}" for name, value in words.items())
 
 
@@ -453,7 +453,7 @@ def summary(made: Report) -> list[str]:
 
 
 def visible(value: t.Any) -> str:
-    """Return a value as text that shows all that is in it, and no more of it than the page can.
+    """Return a value as text that shows everything in it, up to the limit of the page.
 
     Characters that have no glyph, such as those that turn the direction of what follows, become
     escapes.
@@ -470,7 +470,7 @@ def visible(value: t.Any) -> str:
 
 
 class _Interned:
-    """A list of different values, and the place of each."""
+    """A list of different values, with the place of each."""
 
     def __init__(self) -> None:
         self.values: list[t.Any] = []
@@ -484,21 +484,21 @@ class _Interned:
 
 
 def data(made: Report) -> dict[str, t.Any]:
-    """Return what the page's script reads: what repeats is there once.
+    """Return what the page's script reads. A value that repeats is there once.
 
     ``strings`` are all texts, and ``lists`` lists of places in ``strings``. ``pfs`` has a list for
-    each column, with an element for each PF: a place in ``strings`` for the PF's own columns, and
-    for those of its VFs a place in ``lists``.
+    each column, with one element for each PF. For a column of the PF, the element is a place in
+    ``strings``. For a column of its VFs, it is a place in ``lists``.
     """
     strings, lists = _Interned(), _Interned()
     own = ("host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")
-    columns: dict[str, list[int]] = {name: [] for name in (*own, *Vf._fields)}
+    columns: dict[str, list[int]] = {name: [] for name in (*own, *ReportVf._fields)}
     for host in made.hosts:
         for pf in host.pfs:
             values = (host.name, host.error, *pf[:6])
             for name, value in zip(own, values, strict=True):
                 columns[name].append(strings.place(visible(value)))
-            for number, name in enumerate(Vf._fields):
+            for number, name in enumerate(ReportVf._fields):
                 texts = (strings.place(visible(vf[number])) for vf in pf.vfs)
                 columns[name].append(lists.place(tuple(texts)))
     return {"strings": strings.values, "lists": lists.values, "pfs": columns}

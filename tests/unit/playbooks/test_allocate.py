@@ -126,7 +126,7 @@ def test_options(collections: Path, directory: Path) -> None:
     [
         (["-e", "sriov_vlans=9-1"], "VLANs '9-1' must be ranges of 1 to 4094"),
         (["-e", "sriov_placement=best"], "value of sriov_placement must be one of: spread, pack"),
-        (["--limit", "x0"], "what is in use on x1 is not known: ask all hypervisors"),
+        (["--limit", "x0"], "nobody knows what is in use on x1: ask all hypervisors"),
         (
             ["-e", '{"sriov_excluded_pfs": [ens1f0, ens1f1]}'],
             "alpha eth1: 1 VF is needed; x0 ens1f0: it is excluded, x0 ens1f1",

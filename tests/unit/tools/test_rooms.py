@@ -1,7 +1,10 @@
 # Copyright: Contributors to the mergetb.sriov collection
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/design.md says of each file of both libraries what it answers, in the room where it is."""
+"""The documents lead a newcomer to the files of both libraries.
+
+docs/design.md says what each file answers, in its room. CONTRIBUTING.md asks some questions.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,13 @@ def test_the_table_of_rooms_is_the_tree(half: str) -> None:
 
     assert rooms_of_document(half) == tree
     assert [path.name for path in root.glob("*.py")] == []
+
+
+def test_newcomers_questions_lead_to_files() -> None:
+    text = (PROJECT / "CONTRIBUTING.md").read_text()
+    table = text.partition("| question | file |\n|---|---|\n")[2].partition("\n\n")[0]
+    named = [re.findall("`(plugins/[^`]+)`", row.split("|")[2]) for row in table.splitlines()]
+
+    assert len(named) >= 10
+    assert [files for files in named if len(files) != 1] == []
+    assert [file for (file,) in named if not (PROJECT / file).is_file()] == []

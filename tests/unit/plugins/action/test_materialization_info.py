@@ -42,7 +42,7 @@ def test_problems_name_the_file() -> None:
         assert result["msg"].startswith(
             f"{EXPERIMENT['path']}: materialization one.hello.demo is refused, {count} problems:\n"
         )
-        assert "'beta' 'eth1': host 'x1' is none of the inventory's here" in result["msg"]
+        assert "'beta' 'eth1': host 'x1' is not in this play" in result["msg"]
 
 
 def test_file_that_is_no_materialization() -> None:

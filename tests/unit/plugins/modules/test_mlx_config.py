@@ -88,7 +88,7 @@ def test_the_management_nic_is_not_reset(host: Hypervisor, run: Runner) -> None:
     host.routes = [{"dst": "default", "dev": "p1"}]
     for check_mode in (True, False):
         answer = run(check_mode=check_mode, devices=WISH, reset=True)
-        assert "was not reset, since p1 carries a default route; reboot" in answer["warnings"][-1]
+        assert "was not reset, because p1 carries a default route; reboot" in answer["warnings"][-1]
         assert answer["reboot_required"]
     assert not any("reset" in call for call in host.firmware.calls)
 
@@ -207,7 +207,7 @@ def test_a_card_that_the_host_or_a_guest_needs_is_not_reset(
     state(host)
     for check_mode in (True, False):
         answer = run(check_mode=check_mode, devices=WISH, reset=True)
-        assert "was not reset, since" in answer["warnings"][-1]
+        assert "was not reset, because" in answer["warnings"][-1]
         assert reason in answer["warnings"][-1]
         assert answer["reboot_required"]
     assert not any("reset" in call for call in host.firmware.calls)
@@ -236,7 +236,7 @@ def test_the_lock_is_held_until_the_reset_is_over(
 def test_a_card_with_vfs_is_not_reset(host: Hypervisor, run: Runner) -> None:
     host.put(f"{DEVICES}/{PF1}/sriov_numvfs", "2")
     answer = run(devices=WISH, reset=True)
-    assert f"since {PF1} has 2 VFs" in answer["warnings"][-1]
+    assert f"because {PF1} has 2 VFs" in answer["warnings"][-1]
     assert len(host.firmware.calls) == 1
 
 
@@ -251,8 +251,8 @@ def test_a_reset_that_fails_leaves_the_reboot(host: Hypervisor, run: Runner) -> 
 def test_firmware_that_forgets_is_an_error(host: Hypervisor, run: Runner) -> None:
     host.firmware.frozen = {"NUM_OF_VFS"}
     message = run(devices=WISH)["msg"]
-    assert "took NUM_OF_VFS=16 and has not kept it" in message
-    assert f"Written for the next start of {PF0} are now: SRIOV_EN=1; not written: NUM" in message
+    assert "took NUM_OF_VFS=16 but did not keep it" in message
+    assert f"Written for the next start of {PF0}: SRIOV_EN=1; not written: NUM" in message
 
 
 def test_a_switch_that_unhides_nothing(host: Hypervisor, run: Runner) -> None:
@@ -260,7 +260,7 @@ def test_a_switch_that_unhides_nothing(host: Hypervisor, run: Runner) -> None:
     settings = {"ADVANCED_PCI_SETTINGS": True, "MAX_ACC_OUT_READ": 44}
     message = run(devices=[{"address": PF0, "settings": settings}])["msg"]
     assert "MAX_ACC_OUT_READ: the card's firmware does not offer it" in message
-    assert "now: ADVANCED_PCI_SETTINGS=1; not written: MAX_ACC_OUT_READ=44" in message
+    assert f"{PF0}: ADVANCED_PCI_SETTINGS=1; not written: MAX_ACC_OUT_READ=44" in message
 
 
 def test_a_set_that_fails_and_cannot_be_looked_into(
@@ -275,7 +275,7 @@ def test_a_set_that_fails_and_cannot_be_looked_into(
     monkeypatch.setattr(host.firmware, "_set", broken)
     message = run(devices=WISH)["msg"]
     assert "the card does not answer" in message
-    assert "What of it is written cannot be read" in message
+    assert "What has been written cannot be read" in message
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_messages_that_say_nothing_are_refused_before_they_are_decoded(
     assert _document.decode(empty(990)[name], _document.FACILITY).id == "f"
     for decoder in ("parse", "build"):
         monkeypatch.delattr(_schema, decoder)
-    with pytest.raises(InputError, match="there are more than 1000 objects in it, the limit"):
+    with pytest.raises(InputError, match="it has more than 1000 objects, the limit"):
         _document.decode(empty(1001)[name], _document.FACILITY)
 
 

@@ -29,7 +29,7 @@ from ansible_collections.mergetb.sriov.tests.unit.boot_machine import (
 WANTED = checked(["intel_iommu=on", "iommu=pt"], ["iommu=off", "amd_iommu=on"])
 
 
-def ensure(host: Host, wanted: _command_line.Wanted = WANTED) -> _loaders.Plan:
+def ensure(host: Host, wanted: _command_line.WantedArguments = WANTED) -> _loaders.BootPlan:
     arguments = _loaders.plan_host(host, iommu=False, present=wanted.present, absent=wanted.absent)
     _loaders.apply(arguments)
     return arguments.plan

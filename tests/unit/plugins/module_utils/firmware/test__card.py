@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._card import (
     Card,
+    CardState,
     Device,
-    State,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._output import Setting
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._tool import (
@@ -33,15 +33,15 @@ SETTINGS = {
 }
 
 
-def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> State:
-    return State("ConnectX5", "MCX", {**SETTINGS, **settings}, dict(absent or {}))
+def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> CardState:
+    return CardState("ConnectX5", "MCX", {**SETTINGS, **settings}, dict(absent or {}))
 
 
 def cards(devices: t.Iterable[tuple[str, dict[str, t.Any]]], **options: t.Any) -> list[Card]:
     return _card.cards([Device(*device) for device in devices], **options)
 
 
-def steps(wanted: dict[str, t.Any], state: State) -> tuple[tuple[str, ...], ...]:
+def steps(wanted: dict[str, t.Any], state: CardState) -> tuple[tuple[str, ...], ...]:
     return _card.plan(Card((PF0,), wanted), state).steps
 
 
@@ -135,16 +135,16 @@ def test_contradicting_wishes_name_both() -> None:
     devices = [(PF0, {"NUM_OF_VFS": 4, "A": 1}), (PF1, {"NUM_OF_VFS": 8, "A": 2})]
     with pytest.raises(SriovError) as caught:
         cards(devices)
-    assert f"NUM_OF_VFS is to be 4 for {PF0}, 8 for {PF1}" in str(caught.value)
+    assert f"NUM_OF_VFS is wanted as 4 for {PF0}, 8 for {PF1}" in str(caught.value)
     assert "largest_numvfs" in str(caught.value)
     with pytest.raises(SriovError) as caught:
         cards(devices, largest_numvfs=True)
-    assert f"A is to be 1 for {PF0}, 2 for {PF1}" in str(caught.value)
+    assert f"A is wanted as 1 for {PF0}, 2 for {PF1}" in str(caught.value)
     assert "NUM_OF_VFS" not in str(caught.value)
 
 
 def test_wishes_of_one_function_that_contradict_each_other() -> None:
-    with pytest.raises(SriovError, match=f"{PF0}: NUM_OF_VFS is to be both 4 and 8"):
+    with pytest.raises(SriovError, match=f"{PF0}: NUM_OF_VFS is wanted as both 4 and 8"):
         cards([(PF0, {"NUM_OF_VFS": 4}), (PF0, {"NUM_OF_VFS": 8})], largest_numvfs=True)
     assert len(cards([(PF0, {"A": 4}), (PF0, {"A": "4"})])) == 1
 
@@ -214,7 +214,7 @@ def test_a_switch_of_one_port() -> None:
         ({"SRIOV_EN": 1}, state(NUM_OF_VFS=Setting(0, 0, 0)), "SRIOV_EN is true and NUM_OF_VFS 0"),
     ],
 )
-def test_what_cannot_be(wanted: dict[str, t.Any], state: State, message: str) -> None:
+def test_what_cannot_be(wanted: dict[str, t.Any], state: CardState, message: str) -> None:
     with pytest.raises(SriovError) as caught:
         steps(wanted, state)
     assert f"{PF0}: {message}" in str(caught.value)
@@ -235,7 +235,7 @@ def test_what_cannot_be(wanted: dict[str, t.Any], state: State, message: str) ->
     ],
 )
 def test_what_can_be(
-    wanted: dict[str, t.Any], state: State, done: tuple[tuple[str, ...], ...]
+    wanted: dict[str, t.Any], state: CardState, done: tuple[tuple[str, ...], ...]
 ) -> None:
     assert steps(wanted, state) == done
 
@@ -299,12 +299,15 @@ def test_settings_of_single_cards_go_before_all_others() -> None:
     ("options", "message"),
     [
         ({"card_settings": {"ens9": {}}}, "card_settings names ens9, which is no port .*ens1f0"),
-        ({"lower_numvfs": ["ens9"]}, "lower_numvfs names ens9, which is no port of a card here"),
+        (
+            {"lower_numvfs": ["ens9"]},
+            "lower_numvfs names ens9, which is no port of a card in this call",
+        ),
         ({"card_settings": {"ens1f0": 5}}, "card_settings: ens1f0 is 5, not values by name"),
         ({"card_settings": {"ens1f0": {"A": []}}}, r"ens1f0: A cannot be \[\]"),
         (
             {"card_settings": {"ens1f0": {"A": 1}, "ens1f1": {"A": 2}}},
-            "ens1f1: A is to be both 1 and 2",
+            "ens1f1: A is wanted as both 1 and 2",
         ),
     ],
 )

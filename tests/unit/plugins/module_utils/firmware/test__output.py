@@ -158,7 +158,7 @@ def test_values(text: str, value: t.Any) -> None:
     ["", "True", "True(0)", "False(1)", "ETH", "ETH()", "ETH(2", "ETH(x)", "A(1)B(2)", "0x7(8)"],
 )
 def test_what_is_no_value_is_refused(text: str) -> None:
-    with pytest.raises(SriovError, match="no value"):
+    with pytest.raises(SriovError, match="no known value"):
         _output.value(text)
 
 
@@ -217,7 +217,7 @@ def test_what_is_no_such_document_is_refused(text: str) -> None:
     [(["NUM_OF_VF"], "NUM_OF_VFS"), (["NUM_OF_VFS", "SRIOV_EN"], "NUM_OF_VFS"), ([], "NUM_OF_VFS")],
 )
 def test_another_answer_than_asked_for_is_refused(names: list[str], told: str) -> None:
-    message = f"it tells {told} instead of {', '.join(names)}"
+    message = f"it has {told} instead of {', '.join(names)}"
     with pytest.raises(SriovError, match=message):
         _output.read_table(HEAD + "  NUM_OF_VFS  0  8  16\n", names)
     text = '{"Device #1": {"tlv_configuration": {"NUM_OF_VFS": {"next_value": 1}}}}'
@@ -226,7 +226,7 @@ def test_another_answer_than_asked_for_is_refused(names: list[str], told: str) -
 
 
 def test_a_mark_that_has_run_into_a_name_is_refused() -> None:
-    with pytest.raises(SriovError, match="it tells ROA instead of A"):
+    with pytest.raises(SriovError, match="it has ROA instead of A"):
         _output.read_table(HEAD + " ROA 0 8 16\n", ["A"])
 
 

@@ -182,7 +182,7 @@ def test_a_way_that_cannot_be_told(
     make(host)
     found, (unknown,) = _storage.devices(host)
     assert found == {}
-    assert unknown.endswith(f" comes through {through}, and by which NIC cannot be told")
+    assert unknown.endswith(f" comes through {through}, and nobody can tell by which NIC")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces take root")

@@ -104,7 +104,7 @@ def test_no_name_is_there(tmp_path: Path) -> None:
 )
 def test_another_answer_than_asked_for_is_refused(tmp_path: Path, line: str) -> None:
     host = Printing(tmp_path, NO_JSON, Completed(0, f"{TABLE}  {line}\n", ""))
-    with pytest.raises(SriovError, match="it tells .* instead of NUM_OF_VFS"):
+    with pytest.raises(SriovError, match="it has .* instead of NUM_OF_VFS"):
         Tool(host, "mstconfig").query(PF, ["NUM_OF_VFS"])
 
 
@@ -128,7 +128,7 @@ def test_an_answer_that_cannot_be_read_tells_whose_it_is(tmp_path: Path) -> None
         ),
         (
             refused("failed to perform lock operation.", err="Resource temporarily unavailable"),
-            "another process, or another host that shares the card, holds it",
+            "another process uses it, or another host that shares the card",
         ),
         (
             refused("Failed to open the device", err="write: Operation not permitted"),

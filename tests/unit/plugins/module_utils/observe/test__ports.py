@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ports
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ports import PcieLink, Port
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ports import (
+    NetworkPort,
+    PcieLink,
+)
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine
 
 PF = "0000:3b:00.0"
@@ -24,7 +27,7 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def read(machine: Machine) -> list[Port]:
+def read(machine: Machine) -> list[NetworkPort]:
     return _ports.read(machine, machine.netlink.links())
 
 
@@ -45,7 +48,7 @@ def test_a_port(machine: Machine) -> None:
     link(machine, "8.0 GT/s PCIe", "8", "16.0 GT/s PCIe", "16")
 
     assert read(machine) == [
-        Port(
+        NetworkPort(
             address=PF,
             vendor="0x8086",
             device="0x10c9",
@@ -127,7 +130,7 @@ def test_a_nic_without_driver(machine: Machine) -> None:
     machine.add_function("0000:05:00.0")
 
     port = read(machine)[0]
-    assert port == Port("0000:05:00.0", "0x8086", "0x10c9", None, None, None)
+    assert port == NetworkPort("0000:05:00.0", "0x8086", "0x10c9", None, None, None)
     assert (port.up, port.interface) == (False, None)
 
 

@@ -49,7 +49,7 @@ def hosts(
     )
 
 
-def wanted(directory: str = "/twin", **fields: t.Any) -> _twin.Wanted:
+def wanted(directory: str = "/twin", **fields: t.Any) -> _twin.WantedTwin:
     return _twin.wanted_twin(hosts(**fields), IMAGE, directory, kvm=False)
 
 
@@ -86,20 +86,20 @@ def test_names_that_are_no_file_names_are_refused(name: str) -> None:
     [
         ([], "no hypervisors"),
         ([{"name": "wires", "pfs": []}], "host 'wires': the twin needs this name"),
-        ([{"name": "x0", "pfs": []}, {"name": "x0", "pfs": []}], "host 'x0' is there twice"),
+        ([{"name": "x0", "pfs": []}, {"name": "x0", "pfs": []}], "two hosts have the name 'x0'"),
         ([{"name": "x0", "pfs": [pf(1, None, mac="04:70")]}], "PF 'ens1': '04:70' is not a MAC"),
         ([{"name": "x0", "pfs": [pf(1, None, mac=None)]}], "is not a MAC"),
         ([{"name": "x0", "pfs": [{}]}], "host 'x0', PF 0"),
         (
             [{"name": "x0", "pfs": [pf(1, None)]}, {"name": "x1", "pfs": [pf(1, None)]}],
-            "host 'x1', PF 'ens1': 04:70:00:00:00:01 is that of host 'x0', PF 'ens1' too",
+            "host 'x1', PF 'ens1': host 'x0', PF 'ens1' has 04:70:00:00:00:01, too",
         ),
         (
             [
                 {"name": "a", "pfs": [pf(1, None, name="b-c")]},
                 {"name": "a-b", "pfs": [pf(2, None, name="c")]},
             ],
-            "a-b-c is that of host 'a', PF 'b-c' too",
+            "host 'a', PF 'b-c' has a-b-c, too",
         ),
     ],
 )
@@ -215,17 +215,17 @@ def test_the_inventory_leads_to_the_twin_wherever_it_is() -> None:
         assert {"-oServerAliveInterval=30", "-oServerAliveCountMax=4"} <= set(options)
 
 
-def found(twin: _twin.Wanted) -> _twin.Found:
+def found(twin: _twin.WantedTwin) -> _twin.FoundTwin:
     disks = {name: twin.disk for name in twin.commands if name != _twin.LEAFS}
-    return _twin.Found(dict(twin.commands), disks, twin.inventory)
+    return _twin.FoundTwin(dict(twin.commands), disks, twin.inventory)
 
 
-EMPTY = _twin.Found({}, {}, "")
+EMPTY = _twin.FoundTwin({}, {}, "")
 ALL = ("leafs", "x0", "x1")
 
 
 def test_plan_makes_all_of_nothing() -> None:
-    assert _twin.plan(wanted(), EMPTY) == _twin.Plan((), (), ("x0", "x1"), ALL, True, False)
+    assert _twin.plan(wanted(), EMPTY) == _twin.TwinPlan((), (), ("x0", "x1"), ALL, True, False)
 
 
 def test_plan_has_no_step_where_all_is_right() -> None:
@@ -237,13 +237,13 @@ def test_plan_starts_what_is_off_with_the_disk_it_has() -> None:
     running = {name: command for name, command in twin.commands.items() if name != "x1"}
     twin = twin._replace(commands=running)
 
-    assert _twin.plan(wanted(), twin) == _twin.Plan((), (), (), ("x1",), False, False)
+    assert _twin.plan(wanted(), twin) == _twin.TwinPlan((), (), (), ("x1",), False, False)
 
 
 def test_plan_restarts_what_is_defined_otherwise() -> None:
     steps = _twin.plan(wanted(qemu_args={"x0": ["-s"]}), found(wanted()))
 
-    assert steps == _twin.Plan(("x0",), (), (), ("x0",), False, False)
+    assert steps == _twin.TwinPlan(("x0",), (), (), ("x0",), False, False)
 
 
 def test_plan_gives_hosts_of_another_image_a_new_disk() -> None:
@@ -251,19 +251,19 @@ def test_plan_gives_hosts_of_another_image_a_new_disk() -> None:
 
     steps = _twin.plan(wanted(), found(old))
 
-    assert steps == _twin.Plan(("x0", "x1"), (), ("x0", "x1"), ("x0", "x1"), False, False)
+    assert steps == _twin.TwinPlan(("x0", "x1"), (), ("x0", "x1"), ("x0", "x1"), False, False)
 
 
 def test_plan_removes_a_host_that_is_no_longer_there() -> None:
     steps = _twin.plan(wanted(facility=FACILITY[1:]), found(wanted()))
 
-    assert steps == _twin.Plan(("leafs", "x1"), ("x1",), (), ("leafs",), True, False)
+    assert steps == _twin.TwinPlan(("leafs", "x1"), ("x1",), (), ("leafs",), True, False)
 
 
 def test_plan_ends_all() -> None:
     steps = _twin.plan(_twin.NOTHING, found(wanted()))
 
-    assert steps == _twin.Plan(ALL, ("x0", "x1"), (), (), True, True)
+    assert steps == _twin.TwinPlan(ALL, ("x0", "x1"), (), (), True, True)
 
 
 # What a QEMU is to its twin: a daemon that holds a lock in its folder until it is told to end.
@@ -285,9 +285,9 @@ while True:
 """
 
 
-def processes(*arguments: str) -> _twin.Wanted:
+def processes(*arguments: str) -> _twin.WantedTwin:
     command = [sys.executable, "-c", DAEMON, _twin.LEAFS, *arguments]
-    return _twin.Wanted({_twin.LEAFS: command}, "", "inventory\n")
+    return _twin.WantedTwin({_twin.LEAFS: command}, "", "inventory\n")
 
 
 class Runner:
@@ -296,7 +296,7 @@ class Runner:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def __call__(self, twin_wanted: _twin.Wanted) -> _twin.Plan:
+    def __call__(self, twin_wanted: _twin.WantedTwin) -> _twin.TwinPlan:
         twin = _twin.Twin(str(self.directory))
         with twin.held():
             steps = _twin.plan(twin_wanted, twin.read())
@@ -327,7 +327,7 @@ def test_a_twin_starts_stays_and_ends(run: Runner) -> None:
     assert not any(run(processes()))
     assert run.pid() == pid
 
-    assert run(processes("other")) == _twin.Plan(
+    assert run(processes("other")) == _twin.TwinPlan(
         (_twin.LEAFS,), (), (), (_twin.LEAFS,), False, False
     )
     assert run.pid() != pid
@@ -344,7 +344,7 @@ def test_a_process_that_was_killed_is_started_again(run: Runner) -> None:
     while run.pid():
         pass
 
-    assert run(processes()) == _twin.Plan((), (), (), (_twin.LEAFS,), False, False)
+    assert run(processes()) == _twin.TwinPlan((), (), (), (_twin.LEAFS,), False, False)
     assert run.pid() != pid
 
 
@@ -364,7 +364,7 @@ def test_a_process_that_does_not_start_says_why(run: Runner) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such device')"]
 
     with pytest.raises(SriovError, match="QEMU does not run leafs: no such device"):
-        run(_twin.Wanted({_twin.LEAFS: command}, "", ""))
+        run(_twin.WantedTwin({_twin.LEAFS: command}, "", ""))
 
     assert run(processes()).start == (_twin.LEAFS,)
 
@@ -381,7 +381,7 @@ def test_a_host_has_an_overlay_of_the_image(run: Runner, tmp_path: Path) -> None
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(1 << 20))
     command = [sys.executable, "-c", DAEMON, "x0"]
-    host = _twin.Wanted({"x0": command}, str(image), "")
+    host = _twin.WantedTwin({"x0": command}, str(image), "")
 
     assert run(host).create == ("x0",)
     assert _twin.Twin(str(run.directory)).read().disks == {"x0": str(image)}

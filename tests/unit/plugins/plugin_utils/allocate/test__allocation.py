@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _allocation, _experiment
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._allocation import (
     Choice,
-    Facility,
+    Supply,
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._experiment import Nic
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
@@ -101,7 +101,7 @@ def allocate(
     vlans: str = "2-4094",
 ) -> list[Choice]:
     """Return an allocation."""
-    facility = Facility(pfs, found(pfs) if state is None else state, excluded or {})
+    facility = Supply(pfs, found(pfs) if state is None else state, excluded or {})
     ids = _allocation.vlan_ids(vlans)
     return _allocation.allocate(nics, facility, mzid=MZID, policy=policy, vlans=ids)
 
@@ -161,7 +161,7 @@ def test_macs_are_made_of_the_names() -> None:
     assert len(set(macs)) == 5
     many = [choice.mac for choice in allocate([nic("a", n, f"l{n}") for n in range(14)])]
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs + many)
-    facility = Facility(PFS, found())
+    facility = Supply(PFS, found())
     others = _allocation.allocate(HELLO, facility, mzid="a.b.c", policy="spread", vlans=[2, 3])
     assert not {choice.mac for choice in others} & set(macs)
     assert [choice.mac for choice in allocate(HELLO[::-1])] == macs[::-1]
@@ -253,7 +253,7 @@ def test_leaf_without_domain_is_a_domain() -> None:
 def test_vlans_to_choose_from() -> None:
     assert {c.vlan for c in allocate(policy="pack", vlans="300,200-200")} == {200, 300}
     assert problems(policy="pack", vlans="200") == [
-        "link 'alpha.1~beta.1': no VLAN is free in the leaf domain xleaf0: 0 of 1, 1 needed; name"
+        "link 'alpha.1~beta.1': no VLAN is free in leaf domain xleaf0: 0 of 1, 1 needed; name"
         " more VLANs"
     ]
 
@@ -420,12 +420,10 @@ def test_own_vlan_that_another_materialization_has_too() -> None:
 def test_held_vf_that_cannot_stay() -> None:
     state = held(allocate(), found())
     assert problems([nic("alpha", host="x1")], state) == [
-        "alpha eth1: cannot keep the VF that it has of x0 ens1f1: host 'x1' is asked for; there is"
-        " x0"
+        "alpha eth1: cannot keep its VF of x0 ens1f1: host 'x1' is asked for; there are PFs on x0"
     ]
     assert problems([nic("alpha")], state, excluded={"x0": ["ens1f1"]}) == [
-        "alpha eth1: cannot keep the VF that it has of x0 ens1f1: 1 VF is needed; x0 ens1f1: it is"
-        " excluded"
+        "alpha eth1: cannot keep its VF of x0 ens1f1: 1 VF is needed; x0 ens1f1: it is excluded"
     ]
     doubled = copy.deepcopy(state)
     claim(doubled, "x0", 1, 0, MZID, node="beta", nic="eth9")
@@ -433,7 +431,7 @@ def test_held_vf_that_cannot_stay() -> None:
     assert problem.startswith("beta eth9: it has VF 0 of the PF 04:72:00:00:10:01 on x0, which is")
     claim(state, "x0", 1, 0)
     assert problems([nic("alpha")], state) == [
-        "alpha eth1: it has VF 0 of the PF 04:72:00:00:10:01 on x0, which is not to be had;"
+        "alpha eth1: it has VF 0 of the PF 04:72:00:00:10:01 on x0, which is not free;"
         f" dematerialize {MZID} first"
     ]
     pfs = PFS | {"x0": PFS["x0"][:1]}
@@ -448,7 +446,7 @@ def test_vfs_that_did_not_come_back() -> None:
     for pf in state["x0"]["pfs"]:
         pf.update(numvfs=0, vfs=[])
     assert problems([nic("a")], state) == [
-        "a eth1: it has VF 0 of the PF 04:72:00:00:10:00 on x0, which is not to be had;"
+        "a eth1: it has VF 0 of the PF 04:72:00:00:10:00 on x0, which is not free;"
         f" dematerialize {MZID} first"
     ]
 
@@ -456,9 +454,9 @@ def test_vfs_that_did_not_come_back() -> None:
 def test_what_is_refused_at_once() -> None:
     with pytest.raises(InputError, match=r"^the experiment asks for no VF: set port\.vf==True"):
         allocate([])
-    with pytest.raises(InputError, match="^what is in use on x1 is not known: ask all hypervisors"):
+    with pytest.raises(InputError, match="^nobody knows what is in use on x1: ask all hypervisors"):
         allocate(HELLO, {"x0": found()["x0"]})
-    with pytest.raises(InputError, match="^what is in use on x0, x1 is not known"):
+    with pytest.raises(InputError, match="^nobody knows what is in use on x0, x1"):
         allocate(HELLO, {})
     with pytest.raises(InputError, match="^found: the result of x0 lacks materializations$"):
         allocate(HELLO, {"x0": {"pfs": []}})
@@ -468,7 +466,7 @@ def test_what_is_refused_at_once() -> None:
         ):
             allocate(excluded={"x0": wrong})
     with pytest.raises(InputError, match="must be rid.eid.pid$"):
-        _allocation.allocate(HELLO, Facility(PFS, found()), mzid="a/b", policy="pack", vlans=[2])
+        _allocation.allocate(HELLO, Supply(PFS, found()), mzid="a/b", policy="pack", vlans=[2])
 
 
 def test_remedy() -> None:

@@ -170,9 +170,9 @@ def test_operators_that_cannot_be_met(operator: str) -> None:
     for constraint in (node.host, node.sockets[0].port.capacity, node.sockets[0].port.model):
         constraint.op = xir.Operator[operator]
     assert sorted(problems(network)) == [
-        f"a socket 0: port.capacity: only == can be met, not {operator}",
-        f"a socket 0: port.model: only == can be met, not {operator}",
-        f"node a: host: only == can be met, not {operator}",
+        f"a socket 0: port.capacity: only == can be satisfied, not {operator}",
+        f"a socket 0: port.model: only == can be satisfied, not {operator}",
+        f"node a: host: only == can be satisfied, not {operator}",
     ]
 
 

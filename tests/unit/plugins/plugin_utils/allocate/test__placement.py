@@ -10,16 +10,19 @@ import typing as t
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _placement
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._placement import Pf, Request
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate._placement import (
+    PlacementPf,
+    Request,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def pf(
     host: str = "x0", name: str = "f0", domain: str = "xleaf0", free: int = 7, **more: t.Any
-) -> Pf:
+) -> PlacementPf:
     """Return a PF of 7 VFs."""
-    return Pf(host, name, domain, free, 7, **more)
+    return PlacementPf(host, name, domain, free, 7, **more)
 
 
 def lan(*nodes: str, **more: t.Any) -> list[Request]:
@@ -32,12 +35,12 @@ def node(count: int, **more: t.Any) -> list[Request]:
     return [Request(f"a eth{n}", "a", f"link{n}", **more) for n in range(1, count + 1)]
 
 
-def placed(pfs: list[Pf], requests: list[Request], policy: str = "spread") -> list[str]:
+def placed(pfs: list[PlacementPf], requests: list[Request], policy: str = "spread") -> list[str]:
     """Return the labels of the PFs of requests."""
     return [pfs[index].label for index in _placement.place(pfs, requests, policy)]
 
 
-def problems(pfs: list[Pf], requests: list[Request]) -> list[str]:
+def problems(pfs: list[PlacementPf], requests: list[Request]) -> list[str]:
     """Return why there is no placement."""
     with pytest.raises(_placement.Infeasible) as caught:
         _placement.place(pfs, requests, "spread")
@@ -142,7 +145,7 @@ def test_choice_is_taken_back_where_the_rest_has_no_place() -> None:
     ],
 )
 def test_states_of_the_search_that_differ_only(
-    pfs: list[Pf], requests: list[Request], policy: str
+    pfs: list[PlacementPf], requests: list[Request], policy: str
 ) -> None:
     check(pfs, requests, _placement.place(pfs, requests, policy))
 
@@ -168,7 +171,7 @@ def test_no_pf() -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"host": "x9"}, "host 'x9' is asked for; there is x0, x1"),
+        ({"host": "x9"}, "host 'x9' is asked for; there are PFs on x0, x1"),
         ({"model": "ConnectX5"}, "NIC model ConnectX5 is asked for; x0 f0 is unknown, x1 f0 is E1"),
         ({"capacity": 11}, "11 bit/s are asked for; x0 f0: left 10 bit/s, x1 f0: left unknown"),
         ({"host": "x1", "capacity": 1}, "1 bit/s are asked for; x1 f0: left unknown"),
@@ -210,7 +213,8 @@ def test_hosts_that_do_not_reach_each_other() -> None:
     pfs = [pf("x0", "f0", "xleaf0"), pf("x1", "f0", "xleaf1")]
     assert problems(pfs, [*lan("a", host="x0"), *lan("b", host="x1")]) == [
         "link 'lan': no leaf domain gives VFs to all of a eth1, b eth1: xleaf0: b eth1: host 'x1'"
-        " is asked for; there is x0, xleaf1: a eth1: host 'x0' is asked for; there is x1"
+        " is asked for; there are PFs on x0, xleaf1: a eth1: host 'x0' is asked for;"
+        " there are PFs on x1"
     ]
 
 
@@ -251,10 +255,10 @@ def test_what_only_the_search_finds() -> None:
 def test_held_vf_that_cannot_stay() -> None:
     [problem] = problems(HOSTS, lan("a", held=0, host="x1"))
     assert problem == (
-        "a eth1: cannot keep the VF that it has of x0 f0: host 'x1' is asked for; there is x0"
+        "a eth1: cannot keep its VF of x0 f0: host 'x1' is asked for; there are PFs on x0"
     )
     [problem] = problems(HOSTS, [*lan("a", held=0), *lan("b", held=1)])
-    assert "VFs that some of them have are elsewhere" in problem
+    assert "some of them already have VFs elsewhere" in problem
 
 
 def test_limit_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +268,7 @@ def test_limit_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(placed(pfs, requests)) == 8
     requests.append(Request("last", "last", "last", capacity=2))
     assert problems(pfs, requests) == [
-        "none was found in 10 steps, at most 8 of 9 NICs had a VF; there may be one all the same:"
+        "none was found in 10 steps, at most 8 of 9 NICs had a VF; a placement may still exist:"
         " help by naming hosts in the experiment (host==)"
     ]
 
@@ -275,12 +279,12 @@ def test_a_thousand_nics() -> None:
     check(pfs, requests, _placement.place(pfs, requests, "pack"))
 
 
-def check(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> None:
+def check(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int]) -> None:
     """Check that a placement keeps every constraint."""
     assert keeps(pfs, requests, found)
 
 
-def keeps(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> bool:
+def keeps(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int]) -> bool:
     """Return whether a placement keeps every constraint: told another way than the search does."""
     pairs = [(request, pfs[index]) for request, index in zip(requests, found, strict=True)]
     counts = collections.Counter(found)
@@ -299,10 +303,10 @@ def keeps(pfs: list[Pf], requests: list[Request], found: t.Sequence[int]) -> boo
 
 
 @st.composite
-def instances(draw: st.DrawFn) -> tuple[list[Pf], list[Request]]:
+def instances(draw: st.DrawFn) -> tuple[list[PlacementPf], list[Request]]:
     """Return a facility of at most 4 PFs and at most 6 NICs."""
     pfs = [
-        Pf(
+        PlacementPf(
             host=draw(st.sampled_from("xy")),
             name=f"f{index}",
             domain=draw(st.sampled_from("DE")),
@@ -333,7 +337,7 @@ def instances(draw: st.DrawFn) -> tuple[list[Pf], list[Request]]:
 @settings(max_examples=1000, deadline=None)
 @given(instances(), st.sampled_from(_placement.POLICIES))
 def test_found_where_brute_force_finds_one(
-    instance: tuple[list[Pf], list[Request]], policy: str
+    instance: tuple[list[PlacementPf], list[Request]], policy: str
 ) -> None:
     pfs, requests = instance
     tuples = itertools.product(range(len(pfs)), repeat=len(requests))

@@ -29,7 +29,7 @@ class Scene:
 
     def findings(self, **others: t.Any) -> list[_paired.Finding]:
         facility = _document.decode(bytes(self.model), _document.FACILITY)
-        model = _paired.Facility(facility, {"x0": self.facts, **others}, ["XpLink"])
+        model = _paired.PairedFacility(facility, {"x0": self.facts, **others}, ["XpLink"])
         return list(_checks.of_host(model.host("x0"), model))
 
     def finding(self, **others: t.Any) -> tuple[str, str, str, t.Any]:
@@ -100,7 +100,7 @@ def test_nic_without_driver(scene: Scene) -> None:
     scene.port |= {"driver": None, "interface": None, "mac": None}
     mac, unknown = scene.findings()
     assert mac.remedy == "load the driver of 0000:02:00.0 [8086:10c9], or correct the model"
-    assert unknown.message == "it has no MAC address to compare, as it has no driver"
+    assert unknown.message == "it has no MAC address to compare, because it has no driver"
 
 
 def test_port_of_the_management_controller(scene: Scene) -> None:

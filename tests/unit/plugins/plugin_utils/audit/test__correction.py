@@ -161,7 +161,7 @@ def test_letters_that_are_no_characters_are_kept() -> None:
 
 def test_field_that_is_there_twice() -> None:
     text = '{"resources": [{"id": "x0", "NICs": [{"ports": [{"capacity": 1}]}], "niCs": [{}]}]}'
-    with pytest.raises(InputError, match="niCs is there twice: as NICs, too"):
+    with pytest.raises(InputError, match="niCs is given twice: as NICs, too"):
         _correction.corrected(text.encode(), [])
 
 

@@ -11,11 +11,11 @@ from ansible_collections.mergetb.sriov.tests.unit import facts, models
 from mergetbapi import xir
 
 
-def host(facility: xir.Facility, **told: object) -> _paired.Host:
+def host(facility: xir.Facility, **told: object) -> _paired.PairedHost:
     """Return x0 of a facility, with what the example's x0 tells, or ``told``."""
     message = _document.decode(bytes(facility), _document.FACILITY)
     truth = facts.truth(models.PHOBOS, "x0", vfs=2)["x0"]
-    return _paired.Facility(message, {"x0": truth | told}, ["XpLink"]).host("x0")
+    return _paired.PairedFacility(message, {"x0": truth | told}, ["XpLink"]).host("x0")
 
 
 def test_ports_are_found_by_mac() -> None:
@@ -78,7 +78,7 @@ def test_interface_of_another_port_of_the_model_is_not_found_by_name() -> None:
 )
 def test_resources_are_found_by_name(name: str, resource: str | None) -> None:
     message = _document.decode(bytes(models.PHOBOS), _document.FACILITY)
-    found = _paired.Facility(message, {}, []).resource_named(name)
+    found = _paired.PairedFacility(message, {}, []).resource_named(name)
     assert (found and found.id) == resource
 
 

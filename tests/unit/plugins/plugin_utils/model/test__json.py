@@ -132,13 +132,13 @@ def test_only_the_fields_of_a_oneof_are_inside_its_object() -> None:
 
 
 def test_what_is_given_twice_is_refused() -> None:
-    with pytest.raises(InputError, match="^niCs is there twice: as NICs, too"):
+    with pytest.raises(InputError, match="^niCs is given twice: as NICs, too"):
         _json.read("Resource", {"NICs": [], "niCs": []})
     with pytest.raises(InputError, match="^the JSON has the key 'a' twice in one object"):
         _json.loads('{"infranetAddr": {"a": {}, "a": {}}}')
     inside, beside = {"interface": {"vf": {"vid": 100}}}, {"vf": {"vid": 200}}
     for document in (inside | beside, beside | inside, inside | {"Interface": beside}):
-        with pytest.raises(InputError, match="is there twice: as "):
+        with pytest.raises(InputError, match="is given twice: as "):
             _json.read("Endpoint", document)
     assert _json.read("Resource", {"NICs": [], "niCs": None}).id == ""
 

@@ -112,7 +112,7 @@ def test_one_vlan_of_two_links() -> None:
         uplink(third, link="lan2", port="swp3"),
     ]
     assert list(_leafs.problems(uplinks, [])) == [
-        "VLAN 100 of leaf xleaf0 is that of 3 links: 'lan0' (VNI 7), 'lan1' (VNI 8), 'lan2'"
+        "3 links share VLAN 100 of leaf xleaf0: 'lan0' (VNI 7), 'lan1' (VNI 8), 'lan2'"
     ]
 
 

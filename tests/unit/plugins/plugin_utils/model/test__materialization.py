@@ -118,7 +118,9 @@ def test_pf_by_name_where_no_mac_is_known() -> None:
     assert vfs(materialization) == vfs(models.EXPERIMENT)
     nameless = {host: [pf | {"mac": None} for pf in pfs] for host, pfs in PFS.items()}
     assert vfs(models.EXPERIMENT, nameless) == vfs(models.EXPERIMENT)
-    with pytest.raises(InputError, match="PF 'ens1f0' of x0 has no MAC address in the facility's"):
+    with pytest.raises(
+        InputError, match="PF 'ens1f0' of x0 has no MAC address in the facility model"
+    ):
         vfs(materialization, nameless)
 
 
@@ -147,7 +149,7 @@ def test_unknown_pf(name: str, mac: str, told: str) -> None:
 
 
 def test_unknown_host() -> None:
-    told = [f"'beta' 'eth{n}': host 'x1' is none of the inventory's here" for n in (1, 2, 3)]
+    told = [f"'beta' 'eth{n}': host 'x1' is not in this play" for n in (1, 2, 3)]
     assert problems(models.EXPERIMENT, {"x0": PFS["x0"]}) == told
     assert len(problems(models.EXPERIMENT, {})) == 6
 
@@ -320,8 +322,8 @@ def test_pf_that_also_carries_virtio(points: list[portal.Endpoint | portal.Waypo
     link.segments[7].waypoints = [p for p in points if isinstance(p, portal.Waypoint)]
     materialization.links.append(portal.Link(link))
     assert problems(materialization) == [
-        "link 'lan9' comes to x0 by virtio on PF ens1f0 on x0, of which a VF is taken; one PF"
-        " cannot serve both"
+        "link 'lan9' comes to x0 by virtio on PF ens1f0 on x0, and the materialization takes a"
+        " VF of it; one PF cannot serve both"
     ]
 
 
@@ -329,8 +331,8 @@ def test_virtio_that_names_no_pf() -> None:
     materialization = models.experiment()
     segment(materialization).waypoints.append(portal.Waypoint(host="x0", tap=TAP))
     assert problems(materialization) == [
-        f"link 'lan0' comes to x0 by virtio without naming its PF, and a VF is taken of PF {pf} on"
-        " x0"
+        f"link 'lan0' comes to x0 by virtio without naming its PF, but the materialization takes a"
+        f" VF of PF {pf} on x0"
         for pf in ("ens1f0", "ens1f1")
     ]
 
@@ -462,7 +464,7 @@ def test_all_problems_in_one_list() -> None:
         "'beta' 'eth1': VLAN 0 is outside",
         "'beta' 'eth1': VLAN 0, but its segment",
         "'beta' 'eth1': it has no MAC address",
-        "'alpha' 'eth2': host 'x9' is none",
+        "'alpha' 'eth2': host 'x9' is not in this play",
         "'alpha' 'eth2': host 'x9', but its VM is allocated on 'x0'",
         "'beta' 'eth2': VF 9, but",
         "'alpha' 'eth 3': NIC 'eth 3' must",

@@ -30,7 +30,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("rule", [_names.HOST, _names.MZID_PART, _names.NODE, _names.NIC])
 @pytest.mark.parametrize("value", HOSTILE)
-def test_hostile_names_are_refused(rule: _names.Rule, value: str) -> None:
+def test_hostile_names_are_refused(rule: _names.NameRule, value: str) -> None:
     with pytest.raises(InputError, match="^the thing ['\"].* must have 1 to ") as caught:
         rule.check(value, "the thing")
     assert len(str(caught.value)) < 400
@@ -48,7 +48,7 @@ def test_hostile_names_are_refused(rule: _names.Rule, value: str) -> None:
         (_names.NIC, "e" * 15),
     ],
 )
-def test_usual_names(rule: _names.Rule, value: str) -> None:
+def test_usual_names(rule: _names.NameRule, value: str) -> None:
     assert rule.check(value, "name") == value
 
 
@@ -64,7 +64,7 @@ def test_usual_names(rule: _names.Rule, value: str) -> None:
         (_names.NIC, "eth1.100"),
     ],
 )
-def test_names_just_beyond_the_rule(rule: _names.Rule, value: str) -> None:
+def test_names_just_beyond_the_rule(rule: _names.NameRule, value: str) -> None:
     with pytest.raises(InputError):
         rule.check(value, "name")
 

@@ -17,7 +17,7 @@ OLD_PHOBOS = models.before_2025(models.PHOBOS)
 
 def inventory(
     facility: xir.Facility | bytes, **options: t.Any
-) -> tuple[dict[str, _xir.Host], list[str]]:
+) -> tuple[dict[str, _xir.InventoryHost], list[str]]:
     """Return the hosts of a facility by name, and the warnings."""
     data = facility if isinstance(facility, bytes) else bytes(facility)
     message = _document.decode(data, _document.FACILITY)
@@ -26,7 +26,7 @@ def inventory(
     return {host["name"]: host for host in hosts}, warnings
 
 
-def hosts(facility: xir.Facility | bytes, **options: t.Any) -> dict[str, _xir.Host]:
+def hosts(facility: xir.Facility | bytes, **options: t.Any) -> dict[str, _xir.InventoryHost]:
     """Return the hosts of a facility that gives no warning."""
     found, warnings = inventory(facility, **options)
     assert warnings == []

@@ -53,11 +53,15 @@ def test_what_a_host_knows_can_be_freed(mzid: str, run: str) -> None:
 @pytest.mark.parametrize(
     ("mzid", "run", "told"),
     [
-        ("six", "", "anything for six; held are: one.hello.demo, two.hello.demo$"),
-        ("six", "night", "anything for six; held are"),
+        (
+            "six",
+            "",
+            "anything for six; materializations that hold VFs: one.hello.demo, two.hello.demo$",
+        ),
+        ("six", "night", "anything for six; materializations that hold VFs"),
         ("one.hello.demo", "six", "of run six for one.hello.demo; its runs are: day, night$"),
         ("two.hello.demo", "night", "of run night for two.hello.demo; its runs are: none$"),
-        ("", "night", "^run night of which materialization\\? Name that with sriov_mzid$"),
+        ("", "night", "^run night: name its materialization with sriov_mzid, too$"),
     ],
 )
 def test_what_no_host_knows_is_refused(mzid: str, run: str, told: str) -> None:
@@ -66,5 +70,5 @@ def test_what_no_host_knows_is_refused(mzid: str, run: str, told: str) -> None:
 
 
 def test_no_host_holds_anything() -> None:
-    with pytest.raises(InputError, match="; held are: none$"):
+    with pytest.raises(InputError, match="; materializations that hold VFs: none$"):
         _holdings.require([{}], "one.hello.demo", "")

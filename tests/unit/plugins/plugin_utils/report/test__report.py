@@ -28,7 +28,7 @@ def held(facility: Facility, pf: int = 0, vf: int = 0, mzid: str = MZID) -> dict
     return hold(facility.facts["x0"], mzid, pf, vf, NIC, MAC, 100)
 
 
-def shown(facility: Facility, pf: int = 0, vf: int = 0) -> _report.Vf:
+def shown(facility: Facility, pf: int = 0, vf: int = 0) -> _report.ReportVf:
     """Return how a VF of x0 is shown."""
     return facility.report().hosts[0].pfs[pf].vfs[vf]
 
@@ -54,7 +54,7 @@ def test_vf_that_is_held() -> None:
     facility = Facility(1)
     held(facility)
     facility.facts["x0"]["pfs"][0]["vfs"][0]["users"] = ["process 1 has it open"]
-    assert shown(facility) == _report.Vf(
+    assert shown(facility) == _report.ReportVf(
         vf=0,
         state="held",
         mzid=MZID,
@@ -115,8 +115,8 @@ def test_attributes_that_cannot_be_read() -> None:
     assert shown(facility, vf=1).state == "free"
     assert shown(facility, vf=1).vlan is None
     assert [topic.title for topic in _report.topics(facility.report())] == [
-        "VFs that are not what the ledger says",
-        "PFs with VFs that are not as they should be",
+        "VFs in error: they differ from the ledger",
+        "PFs with VFs, but with a problem",
     ]
     # A NIC that keeps no attributes has none in the ledger.
     entry["values"] = {}
@@ -279,7 +279,7 @@ def test_data_has_everything_once() -> None:
     for number, (host, pf) in enumerate(expected):
         assert strings[pfs["host"][number]] == host.name
         assert strings[pfs["leaf"][number]] == pf.leaf
-        for name in _report.Vf._fields:
+        for name in _report.ReportVf._fields:
             column = [strings[place] for place in lists[pfs[name][number]]]
             assert column == [_report.visible(getattr(vf, name)) for vf in pf.vfs]
 
