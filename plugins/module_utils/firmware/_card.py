@@ -236,18 +236,10 @@ def cards(
         values = {**device.settings, **settings, **by_card.get(device.card, {})}
         wish = wishes.setdefault(device.card, {}).setdefault(device.address, {})
         _merge(wish, values, device.address, problems)
-    result = []
-    for card, functions in wishes.items():
-        merged: dict[str, Wanted] = {}
-        for name in dict.fromkeys(name for wish in functions.values() for name in wish):
-            values = {address: wish[name] for address, wish in functions.items() if name in wish}
-            counts = [value for value in values.values() if isinstance(value, int)]
-            merged[name] = next(iter(values.values()))
-            if largest_numvfs and name == "NUM_OF_VFS" and len(counts) == len(values):
-                merged[name] = max(counts)
-            elif len(set(values.values())) > 1:
-                problems.append(_contradiction(name, values))
-        result.append(Card(tuple(functions), merged, card in lower))
+    result = [
+        Card(tuple(functions), _of_card(functions, largest_numvfs, problems), card in lower)
+        for card, functions in wishes.items()
+    ]
     if problems:
         raise SriovError("; ".join(problems))
     return result
@@ -265,6 +257,22 @@ def _merge(
             continue
         if wish.setdefault(name, value) != value:
             problems.append(f"{whose}: {name} is to be both {wish[name]} and {value}")
+
+
+def _of_card(
+    functions: t.Mapping[str, t.Mapping[str, Wanted]], largest_numvfs: bool, problems: list[str]
+) -> dict[str, Wanted]:
+    """What the *functions* of one card want, which has one value for all."""
+    merged: dict[str, Wanted] = {}
+    for name in dict.fromkeys(name for wish in functions.values() for name in wish):
+        values = {address: wish[name] for address, wish in functions.items() if name in wish}
+        counts = [value for value in values.values() if isinstance(value, int)]
+        merged[name] = next(iter(values.values()))
+        if largest_numvfs and name == "NUM_OF_VFS" and len(counts) == len(values):
+            merged[name] = max(counts)
+        elif len(set(values.values())) > 1:
+            problems.append(_contradiction(name, values))
+    return merged
 
 
 def _contradiction(name: str, values: t.Mapping[str, Wanted]) -> str:
