@@ -209,13 +209,8 @@ def cards(
         for name in (device.address, *device.names)
     }
 
-    def card_of(name: object) -> str:
-        """The card; a port that is not in *devices* is known by its address."""
-        text = str(name).strip().lower()
-        return named.get(text) or next((c for c in named.values() if text[:-1] == f"{c}."), "")
-
     def cards_of(option: str, names: t.Iterable[str]) -> dict[str, str]:
-        found = {name: card_of(name) for name in names}
+        found = {name: _card_of(named, name) for name in names}
         problems.extend(
             f"{option} names {name}, which is no port of a card here ({', '.join(named)})"
             for name, card in found.items()
@@ -223,13 +218,7 @@ def cards(
         )
         return found
 
-    by_card: dict[str, dict[str, Wanted]] = {}
-    for name, card in cards_of("card_settings", card_settings).items():
-        values = card_settings[name]
-        if isinstance(values, t.Mapping):
-            _merge(by_card.setdefault(card, {}), values, name, problems)
-        else:
-            problems.append(f"card_settings: {name} is {values!r}, not values by name")
+    by_card = _by_card(cards_of("card_settings", card_settings), card_settings, problems)
     lower = set(cards_of("lower_numvfs", lower_numvfs).values())
     wishes: dict[str, dict[str, dict[str, Wanted]]] = {}
     for device in devices:
@@ -257,6 +246,26 @@ def _merge(
             continue
         if wish.setdefault(name, value) != value:
             problems.append(f"{whose}: {name} is to be both {wish[name]} and {value}")
+
+
+def _card_of(named: t.Mapping[str, str], name: str) -> str:
+    """The card that *named* has for a name; a port that is not in it is known by its address."""
+    text = str(name).strip().lower()
+    return named.get(text) or next((c for c in named.values() if text[:-1] == f"{c}."), "")
+
+
+def _by_card(
+    named: t.Mapping[str, str], card_settings: t.Mapping[str, object], problems: list[str]
+) -> dict[str, dict[str, Wanted]]:
+    """The *card_settings* by the card that *named* has for each of their names."""
+    found: dict[str, dict[str, Wanted]] = {}
+    for name, card in named.items():
+        values = card_settings[name]
+        if isinstance(values, t.Mapping):
+            _merge(found.setdefault(card, {}), values, name, problems)
+        else:
+            problems.append(f"card_settings: {name} is {values!r}, not values by name")
+    return found
 
 
 def _of_card(
