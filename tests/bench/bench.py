@@ -286,56 +286,35 @@ class OnHost:
             },
         )
 
-        def beyond(name: str, base: str) -> list[float]:
-            return [one - other for one, other in zip(seconds[name], seconds[base], strict=True)]
-
+        beyond = {
+            name: [one - start for one, start in zip(spent, seconds["python"], strict=True)]
+            for name, spent in seconds.items()
+        }
         rows = [
             Row("Python's start", seconds["python"]),
-            Row("an empty module beyond Python's start", beyond("ping", "python")),
+            Row("an empty module beyond Python's start", beyond["ping"]),
         ]
         for module, payload, undo, bare, against, goal in (
-            ("vf", self.vf, self.ip, "ip", "ip -batch", 1.5),
-            ("pci_driver", self.pci_driver, self.unbind, "sysfs", "echo > /sys", 1.3),
+            ("vf", self.vf, self.ip, seconds["ip"], "ip -batch", 1.5),
+            ("pci_driver", self.pci_driver, self.unbind, seconds["sysfs"], "echo > /sys", 1.3),
         ):
             tell(f"on the host: system calls and phases of {module}")
-            again = f"{module} again"
-            change, spent = self._looked_into(module, payload, undo)
-            no_change, spent_again = self._looked_into(module, payload)
-            rows += [
-                Row(
-                    f"{module}, {VFS} VFs, its own work",
-                    spent["run"],
-                    seconds[bare],
-                    against,
-                    goal,
-                    f"{change} writes",
-                ),
-                Row(
-                    f"{module}, {VFS} VFs, beyond Python's start",
-                    beyond(module, "python"),
-                    seconds[bare],
-                    against,
-                    goal,
-                    _phases(spent),
-                ),
-                Row(
-                    f"{module}, no change, its own work",
-                    spent_again["run"],
-                    goal=0.15,
-                    remark=f"{no_change} writes",
-                ),
-                Row(
-                    f"{module}, no change, beyond Python's start",
-                    beyond(again, "python"),
-                    goal=0.15,
-                    remark=_phases(spent_again),
-                ),
-            ]
+            name = f"{module}, {VFS} VFs"
+            writes, spent = self._looked_into(module, payload, undo)
+            own = Row(f"{name}, its own work", spent["run"], bare, against, goal, writes)
+            name = f"{name}, beyond Python's start"
+            rows += [own, Row(name, beyond[module], bare, against, goal, _phases(spent))]
+
+            name = f"{module}, no change"
+            writes, spent = self._looked_into(module, payload)
+            own = Row(f"{name}, its own work", spent["run"], goal=0.15, remark=writes)
+            name, whole = f"{name}, beyond Python's start", beyond[f"{module} again"]
+            rows += [own, Row(name, whole, goal=0.15, remark=_phases(spent))]
         return rows
 
     def _looked_into(
         self, module: str, payload: t.Sequence[str], undo: t.Sequence[str] = ()
-    ) -> tuple[int, dict[str, list[float]]]:
+    ) -> tuple[str, dict[str, list[float]]]:
         """How many writes *payload* makes and the seconds of its phases; it changes something
         after *undo*."""
 
@@ -350,7 +329,8 @@ class OnHost:
                 f"{module} made the writes {writes[:10]}, {'some' if undo else 'none'} are due"
             )
         rounds = [script("phases", payload[-1], module) for _round in range(CALLS)]
-        return len(writes), {name: [spent[name] for spent in rounds] for name in rounds[0]}
+        phases = {name: [spent[name] for spent in rounds] for name in rounds[0]}
+        return f"{len(writes)} writes", phases
 
 
 def _phases(spent: t.Mapping[str, t.Sequence[float]]) -> str:

@@ -7,9 +7,10 @@
 Usage: facility.py [--hosts N] [PLAYBOOK ...]
 
 A host is a directory made of the fabricated tree of its kind. Ansible reaches it by the local
-connection, under a Python that puts the collection's modules on that directory. Beside each
-playbook stands what Ansible itself takes: a play of as many tasks, of which one is `ping`, since
-each playbook calls one module a host, and the others are `debug`.
+connection. The collection is a copy whose modules look at that directory (`simulated.py`), where
+they would look at the machine. Beside each playbook stands what Ansible itself takes: a play of as
+many tasks, of which one is `ping`, since each playbook calls one module a host, and the others are
+`debug`.
 
 Shown are wall seconds, the CPU seconds of all processes, the largest resident set of any, the same
 of Ansible alone (idle), and how much CPU a playbook takes more for each host. There are twice as
@@ -35,6 +36,9 @@ from ansible.plugins.loader import init_plugin_loader
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
+COLLECTION = Path("ansible_collections", "mergetb", "sriov")
+MACHINE = ".".join([*COLLECTION.parts, "plugins", "module_utils", "machine"])
+MODULES = ("plan_info", "sriov_info")
 HOSTS = 1000
 PFS = 2
 VFS = 16
@@ -234,6 +238,20 @@ def make_kinds(directory: Path) -> list[Path]:
     return kinds
 
 
+def make_collections(directory: Path) -> None:
+    """A copy of the collection whose modules look at the simulated host."""
+    copy = directory / COLLECTION
+    for part in ("meta", "playbooks", "plugins", "roles"):
+        shutil.copytree(CHECKOUT / part, copy / part)
+    shutil.copy(HERE / "simulated.py", copy / "plugins/module_utils/machine/_simulated.py")
+    for name in MODULES:
+        path = copy / "plugins/modules" / f"{name}.py"
+        before, imported, after = path.read_text(encoding="utf-8").partition(f"{MACHINE}._host")
+        if not imported:
+            sys.exit(f"the module {name} does not import {MACHINE}._host")
+        path.write_text(f"{before}{MACHINE}._simulated{after}", encoding="utf-8")
+
+
 def make_host(directory: Path, number: int, kind: Path) -> None:
     """Host *number*, which has sysfs and processes in common with its kind."""
 
@@ -265,8 +283,7 @@ def make_host(directory: Path, number: int, kind: Path) -> None:
     (directory / "commands.json").write_text(json.dumps(commands), encoding="utf-8")
     python = directory / "python"
     python.write_text(
-        f'#!/bin/sh\nSIMULATED_HOST="{directory}" PYTHONPATH="{HERE / "simulated"}" '
-        f'exec "{sys.executable}" "$@"\n',
+        f'#!/bin/sh\nSIMULATED_HOST="{directory}" exec "{sys.executable}" "$@"\n',
         encoding="utf-8",
     )
     python.chmod(0o755)
@@ -279,6 +296,7 @@ class Facility:
         self._directory = directory
         self._hosts = hosts
         (directory / "bench.xir").write_bytes(model(hosts))
+        make_collections(directory / "collections")
         kinds = make_kinds(directory / "kinds")
         for number in range(hosts):
             make_host(directory / "hosts" / f"x{number}", number, kinds[number % len(kinds)])
@@ -320,6 +338,7 @@ class Facility:
             env={
                 "ANSIBLE_FORKS": str(2 * (os.cpu_count() or 1)),
                 **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(self._directory / "collections"),
                 "ANSIBLE_NOCOLOR": "1",
                 "PWD": str(self._directory),
             },

@@ -24,6 +24,9 @@ command -v apt-get >/dev/null || fail "this is no Debian; install what it calls 
 
 echo "Installing Debian packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+# Checks run beside each other, and apt waits for another's installation but not for its update.
+exec 9>/run/lock/mergetb-sriov-apt
+flock 9
 apt=(apt-get --quiet=2 --option Acquire::Retries=3 --option DPkg::Lock::Timeout=300)
 "${apt[@]}" update || fail "apt-get update failed; is the Debian mirror reachable?"
 "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null ||

@@ -187,94 +187,95 @@ NODES = [("alpha", "x0"), ("beta", "x1")]
 def experiment(model: Facility) -> portal.Materialization:
     """The example experiment: nodes alpha on x0 and beta on x1, joined by three LANs of VFs."""
     hosts = {resource.id: resource for resource in model.resources}
-
-    def mac(lan: int, node: int) -> str:
-        return f"02:72:00:00:{lan:02x}:{node + 1:02x}"
-
-    def endpoint(lan_index: int, lan: Lan, node_index: int) -> portal.Endpoint:
-        node, host = NODES[node_index]
-        function = hosts[host].ni_cs[1].ports[lan.pf]
-        address = mac(lan_index, node_index)
-        return portal.Endpoint(
-            facility=FACILITY,
-            host=host,
-            node=node,
-            mac=address,
-            mtu=1500,
-            virtual=True,
-            vf=portal.VfInterface(
-                virtif=portal.PhysicalInterface(name=f"eth{lan_index + 1}", mac=address),
-                parent=portal.VirtualFunction(
-                    name=f"{function.name}v{lan.vf_index}",
-                    pf=portal.PhysicalInterface(
-                        name=function.name, mac=function.mac, port_index=function.index
-                    ),
-                    vf_index=lan.vf_index,
-                    mac=address,
-                ),
-                vid=lan.vlan,
-                addrs=[f"10.0.{lan_index + 1}.{node_index + 1}/24"],
-            ),
-        )
-
-    def waypoint(lan: Lan, host: str) -> portal.Waypoint:
-        cable = hosts[host].ni_cs[1].ports[lan.pf].connector.element
-        leaf = f"xleaf{lan.pf}"
-        far = next(p for p in hosts[leaf].ni_cs[0].ports if p.connector.element == cable)
-        return portal.Waypoint(
-            facility=FACILITY,
-            host=leaf,
-            bridge=portal.BridgeMember(bridge="bridge", tagged=[lan.vlan]),
-            trunk=portal.VlanTrunkPort(
-                port=portal.PhysicalInterface(name=far.name), vids=[lan.vlan]
-            ),
-        )
-
-    def link(index: int, lan: Lan) -> portal.Link:
-        return portal.Link(
-            portal.LinkRealization(
-                link=XirLink(id=lan.name),
-                segments={
-                    1: portal.LinkSegment(
-                        endpoints=[endpoint(index, lan, i) for i in range(len(NODES))],
-                        waypoints=[waypoint(lan, host) for _node, host in NODES],
-                        vid=lan.vlan,
-                        vni=1000 + lan.vlan,
-                    )
-                },
-            )
-        )
-
-    def virtual_machine(node_index: int) -> portal.VirtualMachine:
-        node, host = NODES[node_index]
-        allocation = {
-            lan_index: PortAllocation(
-                name=f"eth{lan_index + 1}",
-                mac=mac(lan_index, node_index),
-                capacity=GIGABIT // MAX_VFS,
-                vf_name=f"ens1f{lan.pf}v{lan.vf_index}",
-                vf_alloc=True,
-            )
-            for lan_index, lan in enumerate(LANS)
-        }
-        return portal.VirtualMachine(
-            vm_alloc=ResourceAllocation(
-                resource=host,
-                facility=FACILITY,
-                mzid="one.hello.demo",
-                node=node,
-                ni_cs=NiCsAllocation(alloc={1: NicAllocation(alloc=allocation)}),
-                virtual=True,
-            )
-        )
-
     return portal.Materialization(
         rid="one",
         eid="hello",
         pid="demo",
-        vms=[virtual_machine(i) for i in range(len(NODES))],
-        links=[link(index, lan) for index, lan in enumerate(LANS)],
+        vms=[_virtual_machine(i) for i in range(len(NODES))],
+        links=[_link(hosts, index, lan) for index, lan in enumerate(LANS)],
     )
+
+
+Hosts = dict[str, Resource]
+
+
+def _link(hosts: Hosts, index: int, lan: Lan) -> portal.Link:
+    segment = portal.LinkSegment(
+        endpoints=[_endpoint(hosts, index, lan, i) for i in range(len(NODES))],
+        waypoints=[_waypoint(hosts, lan, host) for _node, host in NODES],
+        vid=lan.vlan,
+        vni=1000 + lan.vlan,
+    )
+    return portal.Link(
+        portal.LinkRealization(link=XirLink(id=lan.name), segments={1: segment}),
+    )
+
+
+def _endpoint(hosts: Hosts, lan_index: int, lan: Lan, node_index: int) -> portal.Endpoint:
+    node, host = NODES[node_index]
+    function = hosts[host].ni_cs[1].ports[lan.pf]
+    address = _mac(lan_index, node_index)
+    return portal.Endpoint(
+        facility=FACILITY,
+        host=host,
+        node=node,
+        mac=address,
+        mtu=1500,
+        virtual=True,
+        vf=portal.VfInterface(
+            virtif=portal.PhysicalInterface(name=f"eth{lan_index + 1}", mac=address),
+            parent=portal.VirtualFunction(
+                name=f"{function.name}v{lan.vf_index}",
+                pf=portal.PhysicalInterface(
+                    name=function.name, mac=function.mac, port_index=function.index
+                ),
+                vf_index=lan.vf_index,
+                mac=address,
+            ),
+            vid=lan.vlan,
+            addrs=[f"10.0.{lan_index + 1}.{node_index + 1}/24"],
+        ),
+    )
+
+
+def _waypoint(hosts: Hosts, lan: Lan, host: str) -> portal.Waypoint:
+    cable = hosts[host].ni_cs[1].ports[lan.pf].connector.element
+    leaf = f"xleaf{lan.pf}"
+    far = next(p for p in hosts[leaf].ni_cs[0].ports if p.connector.element == cable)
+    return portal.Waypoint(
+        facility=FACILITY,
+        host=leaf,
+        bridge=portal.BridgeMember(bridge="bridge", tagged=[lan.vlan]),
+        trunk=portal.VlanTrunkPort(port=portal.PhysicalInterface(name=far.name), vids=[lan.vlan]),
+    )
+
+
+def _virtual_machine(node_index: int) -> portal.VirtualMachine:
+    node, host = NODES[node_index]
+    allocation = {
+        lan_index: PortAllocation(
+            name=f"eth{lan_index + 1}",
+            mac=_mac(lan_index, node_index),
+            capacity=GIGABIT // MAX_VFS,
+            vf_name=f"ens1f{lan.pf}v{lan.vf_index}",
+            vf_alloc=True,
+        )
+        for lan_index, lan in enumerate(LANS)
+    }
+    return portal.VirtualMachine(
+        vm_alloc=ResourceAllocation(
+            resource=host,
+            facility=FACILITY,
+            mzid="one.hello.demo",
+            node=node,
+            ni_cs=NiCsAllocation(alloc={1: NicAllocation(alloc=allocation)}),
+            virtual=True,
+        )
+    )
+
+
+def _mac(lan_index: int, node_index: int) -> str:
+    return f"02:72:00:00:{lan_index:02x}:{node_index + 1:02x}"
 
 
 def files() -> dict[str, str]:

@@ -6,7 +6,7 @@
 
 ansible-test wants to stand in a directory `ansible_collections/<namespace>/<name>` and follows
 symbolic links, so it gets a copy. The virtual environments that it makes for its tests are kept in
-`.venv-sanity`, which is its home directory for the run.
+`.venv-sanity`, where each release of ansible-core has a home directory of its own.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ansible.release import __version__ as core_version
 from ansible_test._internal import python_requirements
 
 CHECKOUT = Path(__file__).parents[2]
-HOME = CHECKOUT / ".venv-sanity"
+HOME = CHECKOUT / ".venv-sanity" / ".".join(core_version.split(".")[:2])
 TARGET_PYTHON = "3.9"
 
-# ansible-test otherwise downloads a get-pip.py from a site of its own. pip runs as a process of its
-# own, since ensurepip in this one would switch off the machine's pip configuration.
-GET_PIP = """\
+# ansible-test otherwise downloads a get-pip.py from a site of its own. In each of its environments
+# pip runs once or twice, which is less work than to compile all of it.
+GET_PIP = f"""\
 import subprocess, sys
 packages = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
-subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", *packages])
+pip = [{sys.executable!r}, "-m", "pip", "--python", sys.executable]
+subprocess.check_call([*pip, "install", "--quiet", "--no-compile", *packages])
 """
 
 

@@ -112,39 +112,60 @@ def before_2025(facility: xir.Facility) -> xir.Facility:
     return facility
 
 
-def encodings(
+Writers = dict[str, t.Callable[[], bytes]]
+"""What writes a message, by the name of the encoding. The bindings take their time for each."""
+
+
+def writers(
     message: xir.Facility | portal.Materialization, response: betterproto.Message
-) -> dict[str, bytes]:
-    """Return what the Python bindings write; ``response`` is the portal's around the message."""
-    wire = bytes(message)
-    snake = message.to_dict(casing=betterproto.Casing.SNAKE)
-    with warnings.catch_warnings():
-        # Of deprecated fields, all of which are written here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        verbose = type(message)().parse(wire).to_json(include_default_values=True)
-    texts = {
-        "base64": base64.b64encode(wire).decode(),
-        "base64 in lines": base64.encodebytes(wire).decode(),
-        "base64 in lines of Windows": base64.encodebytes(wire).decode().replace("\n", "\r\n"),
-        "base64 of a response": base64.b64encode(bytes(response)).decode(),
-        "JSON": message.to_json(),
-        "JSON, indented": message.to_json(indent=4),
-        "JSON, snake case": json.dumps(snake),
-        "JSON, keys sorted": json.dumps(snake, sort_keys=True),
+) -> Writers:
+    """Return how the Python bindings write; ``response`` is the portal's around the message."""
+
+    def snake() -> dict[str, t.Any]:
+        return message.to_dict(casing=betterproto.Casing.SNAKE)
+
+    def verbose() -> bytes:
+        with warnings.catch_warnings():
+            # Of deprecated fields, all of which are written here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            plain = type(message)().parse(bytes(message))
+            return plain.to_json(include_default_values=True).encode()
+
+    return {
+        "wire": lambda: bytes(message),
+        "wire of a response": lambda: bytes(response),
+        "base64": lambda: base64.b64encode(bytes(message)),
+        "base64 in lines": lambda: base64.encodebytes(bytes(message)),
+        "base64 in lines of Windows": lambda: base64.encodebytes(bytes(message)).replace(
+            b"\n", b"\r\n"
+        ),
+        "base64 of a response": lambda: base64.b64encode(bytes(response)),
+        "JSON": lambda: message.to_json().encode(),
+        "JSON, indented": lambda: message.to_json(indent=4).encode(),
+        "JSON, snake case": lambda: json.dumps(snake()).encode(),
+        "JSON, keys sorted": lambda: json.dumps(snake(), sort_keys=True).encode(),
         "JSON with default values": verbose,
-        "JSON of a response": response.to_json(),
-        "JSON with a byte order mark": "\ufeff" + message.to_json(),
+        "JSON of a response": lambda: response.to_json().encode(),
+        "JSON with a byte order mark": lambda: ("\ufeff" + message.to_json()).encode(),
     }
-    binaries = {"wire": wire, "wire of a response": bytes(response)}
-    return binaries | {name: text.encode() for name, text in texts.items()}
+
+
+def encodings(writers: Writers) -> dict[str, bytes]:
+    """Return what each writes."""
+    return {name: write() for name, write in writers.items()}
+
+
+def facility_writers(facility: xir.Facility) -> Writers:
+    """Return how the Python bindings write a facility."""
+    return writers(
+        facility,
+        portal.GetFacilityResponse(facility=portal.Facility(name=facility.id), model=facility),
+    )
 
 
 def facility_encodings(facility: xir.Facility) -> dict[str, bytes]:
     """Return a facility as the Python bindings write it."""
-    return encodings(
-        facility,
-        portal.GetFacilityResponse(facility=portal.Facility(name=facility.id), model=facility),
-    )
+    return encodings(facility_writers(facility))
 
 
 def go_encodings(facility: xir.Facility) -> dict[str, bytes]:
@@ -183,9 +204,9 @@ def _struct(value: dict[str, t.Any]) -> dict[str, t.Any]:
 def materialization_encodings(materialization: portal.Materialization) -> dict[str, bytes]:
     """Return a materialization as the Python bindings write it, and as Go's encoding/json does."""
     structs = json.loads(materialization.to_json(), object_hook=_interface)
-    return encodings(
-        materialization, portal.GetMaterializationResponse(materialization=materialization)
-    ) | {"encoding/json": json.dumps(structs).encode()}
+    response = portal.GetMaterializationResponse(materialization=materialization)
+    written = encodings(writers(materialization, response))
+    return written | {"encoding/json": json.dumps(structs).encode()}
 
 
 def _interface(value: dict[str, t.Any]) -> dict[str, t.Any]:

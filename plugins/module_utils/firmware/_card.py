@@ -217,13 +217,8 @@ def cards(
         for name in (device.address, *device.names)
     }
 
-    def card_of(name: object) -> str:
-        """The card; a port that is not in *devices* is known by its address."""
-        text = str(name).strip().lower()
-        return named.get(text) or next((c for c in named.values() if text[:-1] == f"{c}."), "")
-
     def cards_of(option: str, names: t.Iterable[str]) -> dict[str, str]:
-        found = {name: card_of(name) for name in names}
+        found = {name: _card_of(named, name) for name in names}
         problems.extend(
             f"{option} names {name}, which is no port of a card in this call ({', '.join(named)})"
             for name, card in found.items()
@@ -231,31 +226,17 @@ def cards(
         )
         return found
 
-    by_card: dict[str, dict[str, WantedValue]] = {}
-    for name, card in cards_of("card_settings", card_settings).items():
-        values = card_settings[name]
-        if isinstance(values, t.Mapping):
-            _merge(by_card.setdefault(card, {}), values, name, problems)
-        else:
-            problems.append(f"card_settings: {name} is {values!r}, not values by name")
+    by_card = _by_card(cards_of("card_settings", card_settings), card_settings, problems)
     lower = set(cards_of("lower_numvfs", lower_numvfs).values())
     wishes: dict[str, dict[str, dict[str, WantedValue]]] = {}
     for device in devices:
         values = {**device.settings, **settings, **by_card.get(device.card, {})}
         wish = wishes.setdefault(device.card, {}).setdefault(device.address, {})
         _merge(wish, values, device.address, problems)
-    result = []
-    for card, functions in wishes.items():
-        merged: dict[str, WantedValue] = {}
-        for name in dict.fromkeys(name for wish in functions.values() for name in wish):
-            values = {address: wish[name] for address, wish in functions.items() if name in wish}
-            counts = [value for value in values.values() if isinstance(value, int)]
-            merged[name] = next(iter(values.values()))
-            if largest_numvfs and name == "NUM_OF_VFS" and len(counts) == len(values):
-                merged[name] = max(counts)
-            elif len(set(values.values())) > 1:
-                problems.append(_contradiction(name, values))
-        result.append(Card(tuple(functions), merged, card in lower))
+    result = [
+        Card(tuple(functions), _of_card(functions, largest_numvfs, problems), card in lower)
+        for card, functions in wishes.items()
+    ]
     if problems:
         raise SriovError("; ".join(problems))
     return result
@@ -273,6 +254,44 @@ def _merge(
             continue
         if wish.setdefault(name, value) != value:
             problems.append(f"{whose}: {name} is wanted as both {wish[name]} and {value}")
+
+
+def _card_of(named: t.Mapping[str, str], name: str) -> str:
+    """The card that *named* has for a name; a port that is not in it is known by its address."""
+    text = str(name).strip().lower()
+    return named.get(text) or next((c for c in named.values() if text[:-1] == f"{c}."), "")
+
+
+def _by_card(
+    named: t.Mapping[str, str], card_settings: t.Mapping[str, object], problems: list[str]
+) -> dict[str, dict[str, WantedValue]]:
+    """The *card_settings* by the card that *named* has for each of their names."""
+    found: dict[str, dict[str, WantedValue]] = {}
+    for name, card in named.items():
+        values = card_settings[name]
+        if isinstance(values, t.Mapping):
+            _merge(found.setdefault(card, {}), values, name, problems)
+        else:
+            problems.append(f"card_settings: {name} is {values!r}, not values by name")
+    return found
+
+
+def _of_card(
+    functions: t.Mapping[str, t.Mapping[str, WantedValue]],
+    largest_numvfs: bool,
+    problems: list[str],
+) -> dict[str, WantedValue]:
+    """What the *functions* of one card want, which has one value for all."""
+    merged: dict[str, WantedValue] = {}
+    for name in dict.fromkeys(name for wish in functions.values() for name in wish):
+        values = {address: wish[name] for address, wish in functions.items() if name in wish}
+        counts = [value for value in values.values() if isinstance(value, int)]
+        merged[name] = next(iter(values.values()))
+        if largest_numvfs and name == "NUM_OF_VFS" and len(counts) == len(values):
+            merged[name] = max(counts)
+        elif len(set(values.values())) > 1:
+            problems.append(_contradiction(name, values))
+    return merged
 
 
 def _contradiction(name: str, values: t.Mapping[str, WantedValue]) -> str:

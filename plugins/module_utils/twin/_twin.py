@@ -125,16 +125,7 @@ def twin_hosts(
         pfs = []
         for index, raw in enumerate(host["pfs"]):
             element = f"host {name!r}, PF {raw.get('name', index)!r}"
-            _check_name(raw.get("name"), element)
-            mac = str(raw.get("mac")).lower()
-            if not _MAC.fullmatch(mac):
-                raise SriovError(f"{element}: {mac[:40]!r} is not a MAC address")
-            for key in (mac, wire_name(name, raw["name"])):
-                if key in taken:
-                    raise SriovError(f"{element}: {taken[key]} has {key}, too")
-                taken[key] = element
-            leaf = (raw.get("leaf") or {}).get("host")
-            pfs.append(TwinPf(raw["name"], mac, leaf, wire_port, wire_port + 1))
+            pfs.append(_pf(name, raw, element, wire_port, taken))
             wire_port += 2
         arguments = tuple(qemu_args.get(name, ()))
         twins[name] = TwinHost(name, tuple(pfs), ssh_port, memory_mib, name in uefi, arguments)
@@ -147,6 +138,22 @@ def twin_hosts(
             f"the twin needs the ports {first_port} to {last_port}: set twin_ssh_port lower"
         )
     return list(twins.values())
+
+
+def _pf(
+    host: str, raw: t.Mapping[str, t.Any], element: str, wire_port: int, taken: dict[str, str]
+) -> TwinPf:
+    """The PF *raw*; *taken* gets its MAC and the name of its wire, which no other may have."""
+    _check_name(raw.get("name"), element)
+    mac = str(raw.get("mac")).lower()
+    if not _MAC.fullmatch(mac):
+        raise SriovError(f"{element}: {mac[:40]!r} is not a MAC address")
+    for key in (mac, wire_name(host, raw["name"])):
+        if key in taken:
+            raise SriovError(f"{element}: {taken[key]} has {key}, too")
+        taken[key] = element
+    leaf = (raw.get("leaf") or {}).get("host")
+    return TwinPf(raw["name"], mac, leaf, wire_port, wire_port + 1)
 
 
 def _check_name(name: t.Any, element: str) -> None:

@@ -356,54 +356,64 @@ def _leaf(
     port: PairedPort, found: Facts, host: PairedHost, model: PairedFacility
 ) -> t.Iterator[Finding]:
     neighbour = found["neighbour"]
-    declared = f"{port.leaf.resource.id} {port.leaf.port.name}".strip() if port.leaf else None
-    values = {"field": "Port.connector", "declared": declared}
-    if neighbour is None:
-        if port.leaf and port.offered and found["carrier"] and host.facts["lldp"]:
-            yield port.finding(
-                INFO,
-                "leaf",
-                "no neighbour tells its name here, so the audit did not check the cabling",
-                "enable LLDP on the switch",
-                **values,
-            )
-        return
-    system, name = neighbour["system"] or "", neighbour["port"] or ""
-    actual = f"{system} {name}".strip()
-    seen = model.resource_named(system)
-    told = f"LLDP names {_names.quoted(actual)}"
-    values |= {"actual": actual, "right": actual if seen is not None else None}
-    if port.leaf is None:
-        if seen is not None and seen.id != host.name:
-            yield port.finding(
-                WARNING,
-                "leaf",
-                f"the model cables it to no known switch, {told}",
-                "correct the model",
-                **values,
-            )
-        return
-    if seen is None:
+    if neighbour is not None:
+        yield from _told_leaf(port, neighbour, host, model)
+    elif port.leaf and port.offered and found["carrier"] and host.facts["lldp"]:
         yield port.finding(
-            WARNING,
+            INFO,
             "leaf",
-            f"the model cables it to {declared}, {told}, which the model lacks",
-            "correct the model, or the name of the switch",
-            **values,
+            "no neighbour tells its name here, so the audit did not check the cabling",
+            "enable LLDP on the switch",
+            field="Port.connector",
+            declared=_declared_leaf(port),
         )
+
+
+def _told_leaf(
+    port: PairedPort, neighbour: Facts, host: PairedHost, model: PairedFacility
+) -> t.Iterator[Finding]:
+    declared = _declared_leaf(port)
+    actual = f"{neighbour['system'] or ''} {neighbour['port'] or ''}".strip()
+    seen = model.resource_named(neighbour["system"] or "")
+    told = f"LLDP names {_names.quoted(actual)}"
+    if port.leaf is None:
+        if seen is None or seen.id == host.name:
+            return
+        severity, remedy = WARNING, "correct the model"
+        message = f"the model cables it to no known switch, {told}"
+    elif seen is None:
+        severity, remedy = WARNING, "correct the model, or the name of the switch"
+        message = f"the model cables it to {declared}, {told}, which the model lacks"
+    elif _is_leaf(port.leaf, seen, neighbour):
         return
+    else:
+        severity, message = port.grave, f"the model cables it to {declared}, {told}"
+        remedy = (
+            "correct the model, or plug the cable in there: the switch would carry the VLANs at"
+            " another port"
+        )
+    yield port.finding(
+        severity,
+        "leaf",
+        message,
+        remedy,
+        field="Port.connector",
+        declared=declared,
+        actual=actual,
+        right=None if seen is None else actual,
+    )
+
+
+def _declared_leaf(port: PairedPort) -> str | None:
+    return f"{port.leaf.resource.id} {port.leaf.port.name}".strip() if port.leaf else None
+
+
+def _is_leaf(leaf: _xir.End, seen: t.Any, neighbour: Facts) -> bool:
+    """Whether the neighbour, which is the resource *seen*, is *leaf*, as far as it tells."""
     # Some switches send a number for the port, and its name in the description.
     description = (neighbour["description"] or "").lower()
-    names = {"", name.lower(), description, *description.split()}
-    if seen.id != port.leaf.resource.id or port.leaf.port.name.lower() not in names:
-        yield port.finding(
-            port.grave,
-            "leaf",
-            f"the model cables it to {declared}, {told}",
-            "correct the model, or plug the cable in there: the switch would carry the VLANs at"
-            " another port",
-            **values,
-        )
+    names = {"", (neighbour["port"] or "").lower(), description, *description.split()}
+    return bool(seen.id == leaf.resource.id and leaf.port.name.lower() in names)
 
 
 def _pcie(port: PairedPort, found: Facts) -> t.Iterator[Finding]:

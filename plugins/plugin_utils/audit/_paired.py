@@ -174,45 +174,60 @@ class PairedFacility:
         """Return a host whose facts were read."""
         index, resource = self.resources[name]
         facts = self._facts[name]
+        found = self._counterparts(resource, facts)
+        pfs = {pf["address"]: pf for pf in facts["pfs"]}
+        nics = []
+        for ni, nic in enumerate(resource.NICs):
+            ports = [
+                self._port(resource, ni, pi, found.get((ni, pi)), pfs)
+                for pi in range(len(nic.ports))
+            ]
+            path = ("resources", index, "NICs", ni)
+            nics.append(PairedNic(name, f"{name} NIC {ni}", path, nic, ports))
+        taken = {port["address"] + (port["mac"] or "") for port in found.values()}
+        unknown = [p for p in facts["ports"] if p["address"] + (p["mac"] or "") not in taken]
+        return PairedHost(resource, facts, nics, unknown)
+
+    def _counterparts(self, resource: t.Any, facts: Facts) -> dict[tuple[int, int], Facts]:
+        """Return the ports of the host by the indices of NIC and port in the model."""
         by_mac = {port["mac"]: port for port in facts["ports"] if port["mac"]}
         by_name = {
             port["interface"]: port
             for port in facts["ports"]
             if port["interface"] and port["mac"] and port["mac"] not in self.model_macs
         }
-        pfs = {pf["address"]: pf for pf in facts["pfs"]}
         names = collections.Counter(port.name for nic in resource.NICs for port in nic.ports)
-        nics = []
-        taken = set()
+        found = {}
         for ni, nic in enumerate(resource.NICs):
-            path = ("resources", index, "NICs", ni)
-            kind = _schema.ENUMS["NICKind"].get(nic.kind)
-            ports = []
             for pi, port in enumerate(nic.ports):
-                element = f"{name} {label(port.name) or f'NIC {ni} port {pi}'}"
-                mac = _mac(port.mac)
-                found = by_mac.get(mac) if mac else None
-                if found is None and names[port.name] == 1:
-                    found = by_name.get(port.name)
-                if found:
-                    taken.add(found["address"] + (found["mac"] or ""))
-                ports.append(
-                    PairedPort(
-                        host=name,
-                        element=element,
-                        path=(*path, "ports", pi),
-                        port=port,
-                        mac=mac,
-                        found=found,
-                        pf=pfs.get(found["address"]) if found else None,
-                        for_vfs=not self._link_roles.isdisjoint(_xir.port_roles(port)),
-                        leaf=self._cabling.far_end(_xir.End(resource, port), element),
-                        is_bmc="IPMILink" in _xir.port_roles(port) or kind == "IPMI",
-                    )
-                )
-            nics.append(PairedNic(name, f"{name} NIC {ni}", path, nic, ports))
-        unknown = [p for p in facts["ports"] if p["address"] + (p["mac"] or "") not in taken]
-        return PairedHost(resource, facts, nics, unknown)
+                same = by_mac.get(_mac(port.mac))
+                if same is None and names[port.name] == 1:
+                    same = by_name.get(port.name)
+                if same:
+                    found[ni, pi] = same
+        return found
+
+    def _port(
+        self, resource: t.Any, ni: int, pi: int, found: Facts | None, pfs: t.Mapping[str, Facts]
+    ) -> PairedPort:
+        """Return a port of the model by the indices of NIC and port, with what was found of it."""
+        index, _resource = self.resources[resource.id]
+        nic = resource.NICs[ni]
+        port = nic.ports[pi]
+        element = f"{resource.id} {label(port.name) or f'NIC {ni} port {pi}'}"
+        roles = _xir.port_roles(port)
+        return PairedPort(
+            host=resource.id,
+            element=element,
+            path=("resources", index, "NICs", ni, "ports", pi),
+            port=port,
+            mac=_mac(port.mac),
+            found=found,
+            pf=pfs.get(found["address"]) if found else None,
+            for_vfs=not self._link_roles.isdisjoint(roles),
+            leaf=self._cabling.far_end(_xir.End(resource, port), element),
+            is_bmc="IPMILink" in roles or _schema.ENUMS["NICKind"].get(nic.kind) == "IPMI",
+        )
 
     @functools.cached_property
     def model_macs(self) -> dict[str, str]:

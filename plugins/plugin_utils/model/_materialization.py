@@ -149,21 +149,7 @@ class _Reader:
                     vlan=vf.vid,
                 )
             )
-        for host in self._hosts.get(endpoint.node, ()):
-            if host != endpoint.host:
-                self.problems.append(
-                    f"{what} host {_names.quoted(endpoint.host)}, but its VM is allocated on"
-                    f" {_names.quoted(host)}"
-                )
-        if vf.vid not in VLANS:
-            self.problems.append(f"{what} VLAN {vf.vid} is outside 1 to 4094")
-        if vf.vid != segment.vid:
-            self.problems.append(
-                f"{what} VLAN {vf.vid}, but its segment of link {_names.quoted(link)} has"
-                f" {segment.vid}"
-            )
-        if endpoint.mtu and endpoint.mtu not in MTUS:
-            self.problems.append(f"{what} MTU {endpoint.mtu} is outside 68 to 65535")
+        self._check_endpoint(link, segment, endpoint, what)
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
             "nic": self._checked(_names.NIC.check, vf.virtif.name, f"{what} NIC"),
@@ -178,6 +164,25 @@ class _Reader:
                 for address in vf.addrs
             ],
         }
+
+    def _check_endpoint(self, link: str, segment: t.Any, endpoint: t.Any, what: str) -> None:
+        """See that it agrees with its VM, its segment, and what a VF can have."""
+        vlan = endpoint.vf.vid
+        for host in self._hosts.get(endpoint.node, ()):
+            if host != endpoint.host:
+                self.problems.append(
+                    f"{what} host {_names.quoted(endpoint.host)}, but its VM is allocated on"
+                    f" {_names.quoted(host)}"
+                )
+        if vlan not in VLANS:
+            self.problems.append(f"{what} VLAN {vlan} is outside 1 to 4094")
+        if vlan != segment.vid:
+            self.problems.append(
+                f"{what} VLAN {vlan}, but its segment of link {_names.quoted(link)} has"
+                f" {segment.vid}"
+            )
+        if endpoint.mtu and endpoint.mtu not in MTUS:
+            self.problems.append(f"{what} MTU {endpoint.mtu} is outside 68 to 65535")
 
     def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
         """Return the PF that is meant, with the MAC address by which its host finds it.

@@ -146,7 +146,7 @@ def test_texts_stay_literal(collections: Path, directory: Path, encoding: str) -
     [port, _other] = models.resource(facility, "x0").ni_cs[0].ports
     port.name, port.mac = TEMPLATE, TEMPLATE
     models.pf(facility, "x0").capacity = 1
-    (directory / "phobos.xir").write_bytes(models.facility_encodings(facility)[encoding])
+    (directory / "phobos.xir").write_bytes(models.facility_writers(facility)[encoding]())
     told = facts.truth(models.PHOBOS, "x0", "x1")
     told["x0"]["ports"][2]["neighbour"] |= {"system": TEMPLATE}
     played.tell(directory, told | {"x1": {"failed": True, "msg": TEMPLATE}})

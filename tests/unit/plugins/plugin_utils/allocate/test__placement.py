@@ -287,6 +287,13 @@ def check(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int
 def keeps(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int]) -> bool:
     """Return whether a placement keeps every constraint: told another way than the search does."""
     pairs = [(request, pfs[index]) for request, index in zip(requests, found, strict=True)]
+    # First what takes least, since most of what brute force tries fails here already.
+    if not (
+        all(r.host in (None, p.host) for r, p in pairs)
+        and all(r.model in (None, p.model or "Intel200") for r, p in pairs)
+        and all(r.held in (None, i) for r, i in zip(requests, found, strict=True))
+    ):
+        return False
     counts = collections.Counter(found)
     wanted = collections.Counter[int]()
     for request, index in zip(requests, found, strict=True):
@@ -294,9 +301,6 @@ def keeps(pfs: list[PlacementPf], requests: list[Request], found: t.Sequence[int
     return (
         all(counts[i] <= (0 if p.unusable else p.free) for i, p in enumerate(pfs))
         and all(not w or (pfs[i].capacity or 0) >= w for i, w in wanted.items())
-        and all(r.host in (None, p.host) for r, p in pairs)
-        and all(r.model in (None, p.model or "Intel200") for r, p in pairs)
-        and all(r.held in (None, i) for r, i in zip(requests, found, strict=True))
         and len({(r.node, p.host) for r, p in pairs}) == len({r.node for r in requests})
         and len({(r.link, p.domain) for r, p in pairs}) == len({r.link for r in requests})
     )
