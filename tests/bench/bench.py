@@ -15,6 +15,7 @@ A missed goal is told and is no failure; a run that fails is.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -341,14 +342,16 @@ def calls(twin: Twin, interface: str) -> list[Row]:
     """Whole calls of Ansible: the module, and a loop over `ip`."""
     tell("whole calls: vf, and a loop of one ip per VF, in turns")
     variants = [attributes(interface, variant) for variant in (0, 1)]
-    ours, one, several = [], [], []
+    ours: list[float] = []
+    one: list[float] = []
+    several: list[float] = []
     for number in range(CALLS):
         vfs = variants[number % 2]
-        ours.append(timed(lambda vfs=vfs: twin.call("mergetb.sriov.vf", {"vfs": vfs}))[0])
+        ours.append(timed(functools.partial(twin.call, "mergetb.sriov.vf", {"vfs": vfs}))[0])
         for seconds, count in ((one, 1), (several, 1 + LOOPED)):
             commands = [["ip", *ip_arguments(vf)] for vf in variants[1 - number % 2][:count]]
             extra = json.dumps({"bench_commands": commands})
-            seconds.append(timed(lambda extra=extra: twin.play(LOOP, "-e", extra))[0])
+            seconds.append(timed(functools.partial(twin.play, LOOP, "-e", extra))[0])
     item = (statistics.median(several) - statistics.median(one)) / LOOPED
     whole = statistics.median(one) + (VFS - 1) * item
     return [

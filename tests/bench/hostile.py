@@ -66,7 +66,7 @@ def read(path: str) -> None:
 
     def megabytes() -> float:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
     before, start = megabytes(), time.process_time()
     try:

@@ -11,7 +11,6 @@ the time for each VF more than the line above, and the size of the answer.
 
 from __future__ import annotations
 
-import itertools
 import json
 import statistics
 import sys
@@ -92,9 +91,10 @@ def main() -> None:
     print(f"{'driver':10} {'VFs':>5} {'seconds':>8} {'ms per VF more':>15} {'answer':>8}")
     for driver in ("vfio-pci", "mlx5_core"):
         rows = [measure(vfs, driver) for vfs in VFS]
-        for before, row in itertools.pairwise([None, *rows]):
+        for number, row in enumerate(rows):
             more = ""
-            if before:
+            if number:
+                before = rows[number - 1]
                 more = f"{(row.seconds - before.seconds) / (row.vfs - before.vfs) * 1000:.3f}"
             print(
                 f"{driver:10} {row.vfs:5} {row.seconds:8.3f} {more:>15} {row.size / 1024:5.0f} KiB"

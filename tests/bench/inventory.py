@@ -85,7 +85,7 @@ def parse(path: str) -> None:
     seconds = time.process_time() - start
     # Not getrusage: its largest resident set begins with that of the process that forked this one.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    megabytes = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    megabytes = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
     found = {name: len(group.get_hosts()) for name, group in sorted(inventory.groups.items())}
     print(json.dumps([seconds, megabytes, found]))
 

@@ -132,7 +132,7 @@ def phases(payload: str, module: str) -> dict[str, float]:
     sys.path.insert(0, directory)
     times = [time.perf_counter()]
 
-    basic = importlib.import_module("ansible.module_utils.basic")
+    basic: t.Any = importlib.import_module("ansible.module_utils.basic")
     times.append(time.perf_counter())
     ours = importlib.import_module(f"ansible_collections.mergetb.sriov.plugins.modules.{module}")
     times.append(time.perf_counter())

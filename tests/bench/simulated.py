@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _host, _netlink
 
 
-class Netlink:
+class Netlink(_netlink.Rtnetlink):
     """What netlink told of a host: the `links` and `vfs` of its netlink.json."""
 
     def __init__(self, recorded: dict[str, t.Any]) -> None:
@@ -56,10 +56,11 @@ class Host(_host.Host):
     def has_command(self, name: str) -> bool:
         return any(command.split()[0] == name for command in self._commands)
 
-    def write(self, path: str, value: t.Any) -> None:
+    def write(self, path: str, value: str, *, seconds: float = 0) -> None:
         raise AssertionError(f"{path} is written: {value}")
 
-    replace = write
+    def replace(self, path: str, content: str | bytes, *, mode: int = 0) -> None:
+        raise AssertionError(f"{path} is replaced by {content!r}")
 
     def remove(self, path: str) -> None:
         raise AssertionError(f"{path} is removed")
