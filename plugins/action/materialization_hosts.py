@@ -17,28 +17,30 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import 
 
 
 class ActionModule(ControllerAction):
-    """The hosts of the play that a materialization is about."""
+    """The hosts that a materialization is about."""
 
     ARGUMENT_SPEC: t.ClassVar = {
         "path": {"type": "str", "default": ""},
         "device_map": {"type": "str", "default": ""},
         "sweep": {"type": "bool", "default": False},
+        "candidates": {"type": "list", "elements": "str", "required": True},
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Read both files; reach no further than they say."""
+        candidates = arguments["candidates"]
         if arguments["sweep"] or not arguments["path"]:
-            return {"hosts": play.hosts}
+            return {"hosts": candidates}
         path = os.path.expanduser(arguments["path"])
         materialization = _document.load(path, _document.MATERIALIZATION)
         named = _materialization.hosts(materialization)
         mzid = _materialization.mzid(materialization)
         former = _device_map.hosts(arguments["device_map"], mzid) - named
-        here = set(play.hosts)
+        here = set(candidates)
         if cut := sorted(host for host in (named | former) - here if play.knows(host)):
             raise InputError(
                 f"materialization {mzid} is on host {', '.join(cut)}, too, which the play leaves"
-                " out: an experiment is given on all of its hosts or on none, so name them with"
+                " out: a materialization is given on all of its hosts or on none, so name them with"
                 " --limit, or leave that out"
             )
         gone = sorted(former - here)
@@ -47,5 +49,5 @@ class ActionModule(ControllerAction):
             f" VFs that {mzid} has there stay"
             for host in gone
         ]
-        about = [host for host in play.hosts if host in named | former]
-        return {"hosts": about or play.hosts, "warnings": warnings}
+        about = [host for host in candidates if host in named | former]
+        return {"hosts": about or candidates, "warnings": warnings}

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: materialization_hosts
-short_description: Tell which hosts of the play a materialization is about
+short_description: Tell which hosts a materialization is about
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
   - Reads which hosts a materialization names, and which hosts its former device map has. A run of
     the materialization need not reach any other host.
-  - Refuses a play that leaves one of these hosts out, because an experiment is given on all of its
-    hosts or on none.
+  - Refuses candidates that leave one of these hosts out, because a materialization is given on all
+    of its hosts or on none.
   - Does not check the materialization any further. M(mergetb.sriov.materialization_info) does that.
   - The role P(mergetb.sriov.select_hosts#role) uses it.
 requirements:
   - protobuf >= 4.25 (Python package where ansible runs)
-notes:
-  - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
   - mergetb.sriov._attributes.controller
   - mergetb.sriov._attributes.info
@@ -29,8 +27,8 @@ options:
     description:
       - The file of the materialization, absolute or relative to the directory that Ansible was
         started in.
-      - If it is left out, nobody knows which hosts have VFs of the materialization, so all hosts of
-        the play are returned.
+      - If it is left out, nobody knows which hosts have VFs of the materialization, so all
+        O(candidates) are returned.
     type: str
     default: ""
   device_map:
@@ -40,9 +38,14 @@ options:
     type: str
     default: ""
   sweep:
-    description: Whether to return all hosts of the play.
+    description: Whether to return all O(candidates).
     type: bool
     default: false
+  candidates:
+    description: The hosts that a run may reach.
+    type: list
+    elements: str
+    required: true
 seealso:
   - module: mergetb.sriov.materialization_info
 """
@@ -52,6 +55,7 @@ EXAMPLES = r"""
   mergetb.sriov.materialization_hosts:
     path: experiment.pb64
     device_map: device_map.json
+    candidates: "{{ groups.hypervisors }}"
   register: experiment
   run_once: true
 """
@@ -59,8 +63,8 @@ EXAMPLES = r"""
 RETURN = r"""
 hosts:
   description:
-    - The hosts, in the order of the play.
-    - All hosts of the play if the files name none of them.
+    - The hosts, in the order of O(candidates).
+    - All of these if the files name none of them.
   returned: success
   type: list
   elements: str

@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 COLLECTION = Path("ansible_collections", "mergetb", "sriov")
 MACHINE = ".".join([*COLLECTION.parts, "plugins", "module_utils", "machine"])
-MODULES = ("plan_info", "sriov_info")
+MODULES = ("materialization", "plan_info", "sriov_info")
 HOSTS = 1000
 PFS = 2
 VFS = 16
@@ -214,7 +214,9 @@ def held(directory: Path) -> t.Any:
     return host
 
 
-KINDS: dict[str, t.Callable[[Path], t.Any]] = {
+Kinds = t.Mapping[str, t.Callable[[Path], t.Any]]
+
+KINDS: Kinds = {
     "bare": bare,
     "free": prepared,
     "held": held,
@@ -223,10 +225,10 @@ KINDS: dict[str, t.Callable[[Path], t.Any]] = {
 }
 
 
-def make_kinds(directory: Path) -> list[Path]:
+def make_kinds(directory: Path, makers: Kinds) -> list[Path]:
     """One directory a kind, with the files of such a host and what netlink tells of it."""
     kinds = []
-    for name, make in KINDS.items():
+    for name, make in makers.items():
         kind = directory / name
         host = make(kind / "root")
         told = {
@@ -290,21 +292,25 @@ def make_host(directory: Path, number: int, kind: Path) -> None:
 
 
 class Facility:
-    """The simulated facility in *directory*, and plays over it."""
+    """The simulated facility in *directory*, and plays over it; nobody reaches its *dead* hosts."""
 
-    def __init__(self, directory: Path, hosts: int) -> None:
+    def __init__(
+        self, directory: Path, hosts: int, makers: Kinds = KINDS, dead: t.Sequence[int] = ()
+    ) -> None:
         self._directory = directory
         self._hosts = hosts
         (directory / "bench.xir").write_bytes(model(hosts))
         make_collections(directory / "collections")
-        kinds = make_kinds(directory / "kinds")
+        kinds = make_kinds(directory / "kinds", makers)
         for number in range(hosts):
             make_host(directory / "hosts" / f"x{number}", number, kinds[number % len(kinds)])
         variables = {
             "ansible_connection": "local",
             "ansible_python_interpreter": f"{directory}/hosts/{{{{ inventory_hostname }}}}/python",
         }
-        self._write("hosts.yml", {"hypervisors": {"vars": variables}})
+        gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+        no_hosts = {f"x{number}": gone for number in dead}
+        self._write("hosts.yml", {"hypervisors": {"vars": variables, "hosts": no_hosts}})
 
     def play(self, playbook: str) -> Cost:
         """Run a playbook, or a play of nothing but the module `INFO`."""
@@ -319,19 +325,25 @@ class Facility:
         tasks += [{DEBUG: {"msg": ""}, "run_once": True} for _task in range(once)]
         return self._run(self._write("idle.yml", [_play(tasks)]))
 
+    def materialize(self, materialization: str, used: int) -> Cost:
+        """Check what a materialization would do, which uses so many of the hosts."""
+        arguments = ["-e", f"sriov_materialization={self._directory / materialization}"]
+        arguments += ["-e", f"sriov_device_map={self._directory / 'device_map.json'}", "--check"]
+        return self._run("mergetb.sriov.materialize", *arguments, contacted=used)
+
     def _write(self, name: str, document: t.Any) -> str:
         path = self._directory / name
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return str(path)
 
-    def _run(self, playbook: str) -> Cost:
+    def _run(self, playbook: str, *arguments: str, contacted: int | None = None) -> Cost:
         cost = self._directory / "cost.json"
         done = subprocess.run(
             [
                 *(sys.executable, "-c", MEASURE, cost),
                 str(Path(sys.executable).with_name("ansible-playbook")),
                 *("-i", self._directory / "bench.xir", "-i", self._directory / "hosts.yml"),
-                playbook,
+                *(playbook, *arguments),
             ],
             cwd=CHECKOUT,
             # The playbooks write into the directory of their user.
@@ -352,7 +364,7 @@ class Facility:
         # A gate that is not passed ends with 2; each host must have done its part by then.
         if (
             code not in (0, 2)
-            or len(recap) != self._hosts
+            or len(recap) != (self._hosts if contacted is None else contacted)
             or any(not ok or unreachable or ignored for ok, unreachable, ignored in recap.values())
         ):
             sys.exit(f"{playbook} ended with {code}:\n{done.stdout[-4000:]}")

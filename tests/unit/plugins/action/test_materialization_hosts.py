@@ -16,6 +16,15 @@ EXPERIMENT = str(PHOBOS / "experiment.pb64")
 FACILITY: dict[str, dict[str, t.Any]] = {f"x{number}": {} for number in range(20)}
 
 
+def select(
+    arguments: dict[str, t.Any], candidates: t.Sequence[str] = tuple(FACILITY)
+) -> dict[str, t.Any]:
+    """Run the action in a facility."""
+    return acting.run(
+        "materialization_hosts", arguments | {"candidates": list(candidates)}, FACILITY
+    )
+
+
 def former(directory: Path, *hosts: str, mzid: str = "one.hello.demo") -> str:
     """Write the device map of an earlier run."""
     path = directory / "device_map.json"
@@ -35,34 +44,35 @@ def former(directory: Path, *hosts: str, mzid: str = "one.hello.demo") -> str:
     ids=["named", "no former map", "sweep", "nobody knows"],
 )
 def test_hosts(arguments: dict[str, t.Any], hosts: list[str]) -> None:
-    assert acting.run("materialization_hosts", arguments, FACILITY)["hosts"] == hosts
+    assert select(arguments)["hosts"] == hosts
 
 
 def test_hosts_of_the_former_device_map(tmp_path: Path) -> None:
     arguments = {"path": EXPERIMENT, "device_map": former(tmp_path, "x7", "x0", "gone")}
-    result = acting.run("materialization_hosts", arguments, FACILITY)
+    result = select(arguments)
     assert result["hosts"] == ["x0", "x1", "x7"]
     assert [text.partition(", which is")[0] for text in result["warnings"]] == [
         f"{arguments['device_map']} has host gone"
     ]
     former(tmp_path, "x7", mzid="two.hello.demo")
-    assert acting.run("materialization_hosts", arguments, FACILITY)["hosts"] == ["x0", "x1"]
+    assert select(arguments)["hosts"] == ["x0", "x1"]
 
 
 def test_a_play_that_leaves_hosts_out(tmp_path: Path) -> None:
     arguments = {"path": EXPERIMENT, "device_map": former(tmp_path, "x7")}
-    result = acting.run("materialization_hosts", arguments, FACILITY, limit=["x0", "x2"])
+    result = select(arguments, ["x0", "x2"])
     assert result["failed"]
     assert "materialization one.hello.demo is on host x1, x7, too, which the play" in result["msg"]
     limit = ["x0", "x1", "x7"]
-    result = acting.run("materialization_hosts", arguments, FACILITY, limit=limit)
+    result = select(arguments, limit)
     assert result["hosts"] == limit
 
 
 def test_no_host_is_of_the_inventory() -> None:
     """Then `materialization_info` tells all that is wrong."""
-    result = acting.run("materialization_hosts", {"path": EXPERIMENT}, {"y0": {}})
-    assert result["hosts"] == ["y0"]
+    assert select({"path": EXPERIMENT}, ["x19"])["failed"], "the inventory has the hosts"
+    arguments = {"path": EXPERIMENT, "candidates": ["y0"]}
+    assert acting.run("materialization_hosts", arguments, {"y0": {}})["hosts"] == ["y0"]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +82,10 @@ def test_what_is_no_device_map(tmp_path: Path, content: str) -> None:
     path = tmp_path / "device_map.json"
     path.write_text(content, encoding="utf-8")
     arguments = {"path": EXPERIMENT, "device_map": str(path)}
-    result = acting.run("materialization_hosts", arguments, FACILITY)
+    result = select(arguments)
     assert result["msg"].startswith(f"{path}: this is no device map")
 
 
 def test_file_that_is_no_materialization() -> None:
-    result = acting.run("materialization_hosts", {"path": str(PHOBOS / "phobos.xir")}, FACILITY)
+    result = select({"path": str(PHOBOS / "phobos.xir")})
     assert "this is a facility model" in result["msg"]
