@@ -160,7 +160,9 @@ firmware:
     - What to set in the firmware of the PFs, by the role of this collection that does it, as
       M(mergetb.sriov.mlx_config) takes it. Each role has a list, which is empty if there is no such
       PF.
-    - The number is the larger one of the model's and that of O(numvfs).
+    - The number is that of O(numvfs), else the model's. If O(numvfs) gives another PF of the card
+      more, it is that, since a card has one number for all. A PF that is to have no VFs asks for
+      nothing.
   returned: success
   type: dict
   sample:
