@@ -22,6 +22,9 @@ if t.TYPE_CHECKING:
 ERROR = "error"
 WARNING = "warning"
 
+IOMMU = "IOMMU"
+"""The element of a problem of the whole host."""
+
 # A severity, a cause and a remedy.
 _Finding = tuple[str, str, str]
 
@@ -309,7 +312,7 @@ def firmware_settings(
         tool.role: [] for tool in _vendors.FIRMWARE.values()
     }
     having_vfs = [pf for pf in wanted if pf.numvfs and pf.name in found]
-    cards = {pf.name: found[pf.name].pf.address.rpartition(".")[0] for pf in having_vfs}
+    cards = {pf.name: card_of(found[pf.name].pf.address) for pf in having_vfs}
     for pf in having_vfs:
         facts = found[pf.name].pf
         tool = _vendors.FIRMWARE.get(found[pf.name].vendor)
@@ -327,6 +330,11 @@ def firmware_settings(
                 }
             )
     return settings
+
+
+def card_of(address: str) -> str:
+    """What the addresses of all functions of a card begin with, which have one firmware."""
+    return address.rpartition(".")[0]
 
 
 def _where_to_look(host: Host) -> str:
@@ -348,4 +356,4 @@ def iommu_problems(
     platform: _iommu.Platform | None, effective: bool, running: str
 ) -> list[Problem]:
     hindrance = _iommu.hindrance(platform, effective, running)
-    return [Problem(ERROR, "IOMMU", *hindrance)] if hindrance else []
+    return [Problem(ERROR, IOMMU, *hindrance)] if hindrance else []
