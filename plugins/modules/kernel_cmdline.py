@@ -35,6 +35,7 @@ description:
     at every update of a kernel.
   - An argument with a comma-separated value counts for each of the values. V(intel_iommu=on,sm_on)
     is as good as V(intel_iommu=on).
+  - Runs of it on one host wait for each other.
   - It never reboots. RV(reboot_required) tells whether a reboot is needed.
 extends_documentation_fragment:
   - mergetb.sriov._attributes
@@ -171,6 +172,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line, _loaders
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "iommu": {"type": "bool", "default": False},
@@ -180,11 +182,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    arguments = _loaders.plan_host(
-        host, iommu=params["iommu"], present=params["present"], absent=params["absent"]
-    )
-    plan = arguments.plan
-    configured = plan.entries if check_mode else _loaders.apply(arguments)
+    with _ledger.exclusive(host, check_mode=check_mode):
+        arguments = _loaders.plan_host(
+            host, iommu=params["iommu"], present=params["present"], absent=params["absent"]
+        )
+        plan = arguments.plan
+        configured = plan.entries if check_mode else _loaders.apply(arguments)
     running, wanted = arguments.running, arguments.wanted
     return {
         "changed": plan.changed,

@@ -11,9 +11,11 @@ short_description: See what preparing a host or materializing an experiment is g
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Reads the host and plans what the playbook C(mergetb.sriov.prepare) or
-    C(mergetb.sriov.materialize) is going to do there, role by role, up to the first thing that
-    stops it. It plans with the functions of the modules that do it. It changes nothing.
+  - Reads the host and plans what P(mergetb.sriov.prepare#role) or
+    P(mergetb.sriov.materialize#role) is going to do there, role by role. It plans with the
+    functions of the modules that do it. It changes nothing.
+  - If something blocks that, the run does nothing there. The plan then has no steps, and tells all
+    that blocks, so far as one does not hide the other.
   - Plans the steps after a restart for the host as it comes back, with the VFs that its udev rules
     make. It assumes that the links of its PFs are then up or down as now.
   - Cannot know what the firmware of ConnectX and BlueField cards needs while C(mstconfig) is not
@@ -24,7 +26,7 @@ extends_documentation_fragment:
 options:
   prepare:
     description:
-      - Plan C(mergetb.sriov.prepare) with these variables of its roles. Leave out their prefix
+      - Plan P(mergetb.sriov.prepare#role) with these of its variables. Leave out their prefix
         C(sriov_).
       - One of O(prepare) and O(materialize) is required.
     type: dict
@@ -121,7 +123,7 @@ restart:
   type: str
   sample: reboot
 steps:
-  description: What is done, in the order of time, up to what stops it.
+  description: What is done, in the order of time; nothing if there are RV(blockers).
   returned: success
   type: list
   elements: dict
@@ -139,13 +141,13 @@ steps:
       type: str
       sample: sriov_numvfs 16
 blockers:
-  description: What stops the run on this host.
+  description: What prevents the run on this host.
   returned: success
   type: list
   elements: dict
   contains:
     role:
-      description: The role that stops.
+      description: The role that it prevents.
       type: str
       sample: preflight
     message:
@@ -159,7 +161,9 @@ notes:
   elements: str
   sample: []
 disturbed:
-  description: The VFs that are destroyed, and those in use that a reboot takes away for a while.
+  description:
+    - The VFs that are destroyed, and those in use that a reboot takes away for a while. If there
+      are RV(blockers), those that it would be.
   returned: success
   type: list
   elements: dict
@@ -185,6 +189,24 @@ disturbed:
       type: list
       elements: str
       sample: ["process 4711 (qemu-system-x86, guest alpha) has /dev/vfio/42 open"]
+reboot_causes:
+  description: Why the steps take a reboot, in the form that M(mergetb.sriov.reboot_marker) takes.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+complete:
+  description:
+    - Whether RV(steps) are all that is done. They are not if C(mstconfig) is to be installed first.
+  returned: success
+  type: bool
+  sample: true
+preflight:
+  description:
+    - What M(mergetb.sriov.preflight) returns for the same PFs; null with O(materialize).
+  returned: success
+  type: dict
+  sample: null
 """
 
 import functools
@@ -235,6 +257,9 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "notes": plan.notes,
         "disturbed": [vf._asdict() for vf in plan.disturbed],
+        "reboot_causes": [cause._asdict() for cause in plan.causes],
+        "complete": plan.complete,
+        "preflight": plan.preflight,
     }
 
 

@@ -160,7 +160,9 @@ firmware:
     - What to set in the firmware of the PFs, by the role of this collection that does it, as
       M(mergetb.sriov.mlx_config) takes it. Each role has a list, which is empty if there is no such
       PF.
-    - The number is the larger one of the model's and that of O(numvfs).
+    - The number is that of O(numvfs), else the model's. If O(numvfs) gives another PF of the card
+      more, it is that, since a card has one number for all. A PF that is to have no VFs asks for
+      nothing.
   returned: success
   type: dict
   sample:
@@ -203,16 +205,12 @@ problems:
 
 import functools
 import os
-import platform
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
-from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _tool
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _kernel
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
-from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judge
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _preflight
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "pfs": {"type": "list", "elements": "dict", "required": True},
@@ -224,43 +222,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     if os.geteuid():
         raise SriovError("preparing a host takes root: set become, or connect as root")
-    wanted = _judge.wanted(params["pfs"], params["numvfs"])
-    iommu = _iommu.platform(host)
-    found, problems = _judge.look(host, wanted, firmware=params["firmware"])
-    return {
-        "changed": False,
-        "platform": {
-            "arch": platform.machine(),
-            "iommu": iommu.name if iommu else None,
-            "iommu_effective": _iommu.effective(host),
-            "lockdown": _kernel.lockdown(host),
-        },
-        "pfs": [_described(name, facts) for name, facts in found.items()],
-        "wanted": [{"pf": pf.pf, "numvfs": pf.numvfs} for pf in wanted],
-        "firmware": _judge.firmware_settings(wanted, found),
-        "firmware_tool": _tool.installed(host),
-        "problems": [{**problem._asdict(), "text": str(problem)} for problem in problems],
-    }
-
-
-def _described(name: str, facts: _judge.Facts) -> dict[str, t.Any]:
-    return {
-        "name": name,
-        "address": facts.pf.address,
-        "interface": facts.pf.interface,
-        "mac": facts.pf.mac,
-        "vendor": facts.vendor,
-        "device": facts.device,
-        "driver": facts.pf.driver,
-        "numvfs": facts.pf.numvfs,
-        "totalvfs": facts.pf.totalvfs,
-        "sriov": facts.capabilities.sriov,
-        "aer": facts.capabilities.aer,
-        "ari": facts.capabilities.ari,
-        "acs": facts.acs,
-        "iommu_group": facts.iommu_group,
-        "isolated": not facts.group_mates if facts.iommu_group else None,
-    }
+    seen = _preflight.look(host, params["pfs"], params["numvfs"], firmware=params["firmware"])
+    return {"changed": False, **_preflight.described(host, seen)}
 
 
 def main() -> None:

@@ -72,6 +72,13 @@ markers:
   returned: success
   type: dict
   sample: {"iommu": "f0b1c7de-52d5-4a6b-a9a9-d0a3d7c4f0e1"}
+steps:
+  description:
+    - V(remove), by the file of the markers, if the module forgot the last of them, or would in
+      check mode.
+  returned: success
+  type: dict
+  sample: {"/var/lib/mergetb-sriov/reboots.json": ["remove"]}
 """
 
 import functools
@@ -108,6 +115,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     return {
         "changed": after != before,
         "markers": after,
+        "steps": _reboot.steps(before, after),
         "diff": {
             "before_header": _reboot.PATH,
             "after_header": _reboot.PATH,

@@ -8,8 +8,8 @@ Usage: experiment.py [--hosts N]
 
 An experiment takes VFs of two hosts. It is materialized in check mode, since nothing can be changed
 on a simulated host: one call a host, which reads and judges all that a real run does. One of twenty
-hosts of the large facility is dead. The table has wall and CPU seconds beside those in a facility of
-the two hosts alone. Runs in the one and in the other take turns.
+hosts of the large facility is dead. The table has wall and CPU seconds beside those in a facility
+of the two hosts alone. Runs in the one and in the other take turns.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class Netlink(Rtnetlink):
         self.interfaces: dict[str, Link] = {}
         self.vfs: dict[int, dict[int, VfState]] = {}
         self.ips: dict[int, list[str]] = {}
-        self.refuse: t.Callable[[int, str, t.Any], int] = lambda vf, name, value: 0
-        self.keep: t.Callable[[int, str, t.Any], t.Any] = lambda vf, name, value: value
+        self.refuse: t.Callable[[int, str, t.Any], int] = _accept
+        self.keep: t.Callable[[int, str, t.Any], t.Any] = _as_asked
         self.without_attributes: set[str] = set()
         self._log = log
 
@@ -143,7 +143,7 @@ class Machine(Host):
         self.unprobed: set[str] = set()
         self.iommu = True
         self.vfio_cdev = False
-        self.between: t.Callable[[], object] = lambda: None
+        self.between: t.Callable[[], object] = _nothing
         self._pf_interfaces: dict[str, str] = {}
         self._vf_addresses: dict[str, t.Sequence[str]] = {}
         self._indexes = iter(range(2, 1 << 16))
@@ -432,6 +432,18 @@ class Machine(Host):
         file.parent.mkdir(parents=True, exist_ok=True)
         directory, name = os.path.split(os.path.realpath(self.path(target)))
         file.symlink_to(os.path.join(os.path.relpath(directory, file.parent.resolve()), name))
+
+
+def _accept(vf: int, name: str, value: t.Any) -> int:
+    return 0
+
+
+def _as_asked(vf: int, name: str, value: t.Any) -> t.Any:
+    return value
+
+
+def _nothing() -> None:
+    pass
 
 
 def ledger_entry(**fields: t.Any) -> Entry:

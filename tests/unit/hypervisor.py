@@ -11,7 +11,11 @@ import shutil
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _command_line, _loaders
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import (
+    _command_line,
+    _loaders,
+    _modules,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _service
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
@@ -30,7 +34,7 @@ _IOMMU = ("/sys/class/iommu/dmar0", "/sys/kernel/iommu_groups/0")
 class Hypervisor(DebianMachine):
     """A Debian with VT-d that is off (`intel_iommu=off` in GRUB), and without NICs.
 
-    `firmware` is that of the card that `add_card` puts in.
+    `firmware` is that of the card that `add_card` puts in, and `tools` are those that can set it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -43,6 +47,7 @@ class Hypervisor(DebianMachine):
             },
         )
         self.firmware = Firmware()
+        self.tools = {"mstconfig"}
         self.boots = 0
         self.run(["/usr/sbin/update-grub"])
         self.restart()
@@ -54,13 +59,18 @@ class Hypervisor(DebianMachine):
         self._show_vfs_of_card()
 
     def has_command(self, name: str) -> bool:
-        return name == "mstconfig"
+        return name in self.tools
 
     def run(self, argv: t.Sequence[str], *, seconds: float = 300) -> Completed:
-        if argv[0] in ("mstconfig", "mstfwreset"):
-            return self.firmware.run(argv)
+        if argv[0] in ("mstconfig", "mlxconfig", "mstfwreset"):
+            done = self.firmware.run(argv)
+            if argv[0] == "mstfwreset" and not done.rc:
+                # It takes the card out of PCI and looks for it again.
+                self.put(f"{DEVICES}/{CARD}/sriov_drivers_autoprobe", "1")
+                self._show_vfs_of_card()
+            return done
         if argv[0] == "modprobe" and "--dry-run" not in argv:
-            self.put(f"/sys/module/{argv[-1].replace('-', '_')}/refcnt", "0")
+            self._load(argv[-1])
         if argv[:2] == ["systemctl", "enable"]:
             wants = self.path(_service._WANTS)
             os.makedirs(os.path.dirname(wants), exist_ok=True)
@@ -72,6 +82,10 @@ class Hypervisor(DebianMachine):
         (entry,) = _loaders.Grub(self).entries() or []
         self._start(entry)
         self.firmware.start()
+        for name in self.names(_modules.DIRECTORY):
+            for line in (self.read(f"{_modules.DIRECTORY}/{name}") or "").splitlines():
+                if not line.startswith("#"):
+                    self._load(line)
         counts = _numvfs.counts_at_boot(self)
         for address in self.names(DEVICES):
             base = f"{DEVICES}/{address}"
@@ -95,6 +109,13 @@ class Hypervisor(DebianMachine):
             shutil.rmtree(self.path(path), ignore_errors=True)
             if "intel_iommu=on" in _command_line.arguments(arguments):
                 self.put(f"{path}/x", "")
+
+    def unload(self, module: str) -> None:
+        """Unload a kernel module, as modprobe --remove does."""
+        shutil.rmtree(self.path(f"/sys/module/{module.replace('-', '_')}"))
+
+    def _load(self, module: str) -> None:
+        self.put(f"/sys/module/{module.replace('-', '_')}/refcnt", "0")
 
     def _show_vfs_of_card(self) -> None:
         enabled, count = (self.firmware.columns[name][1] for name in ("SRIOV_EN", "NUM_OF_VFS"))

@@ -21,6 +21,7 @@ description:
 """
 
 _PLAN = "mergetb.sriov.plan_info"
+_PLANNING = "mergetb.sriov.plan"
 _REBOOT = "ansible.builtin.reboot"
 # What these tell is still to be done.
 _AHEAD = ("reserved", "withdrawn")
@@ -33,11 +34,16 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "steps"
 
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        """See whether the play is there for its plan; `prepare` makes one for itself."""
+        self._is_planning = _PLANNING in [role.get_name() for role in play.roles]
+
     def v2_runner_on_ok(self, result: t.Any) -> None:
         """Note what the task planned or did."""
         task, values = result._task, result._result
         if task.resolved_action == _PLAN:
-            self._note(result, plan=values["steps"])
+            if self._is_planning:
+                self._note(result, plan=values["steps"])
         elif task.check_mode or not task._role or task.args.get("state") in _AHEAD:
             return
         elif task.resolved_action == _REBOOT:

@@ -34,16 +34,21 @@ class ModulesPlan(t.NamedTuple):
         return {**{module: ["load"] for module in self.load}, **written}
 
 
-def plan(host: Host, modules: t.Iterable[str], name: str) -> ModulesPlan:
+def plan(
+    host: Host, modules: t.Iterable[str], name: str, *, after_restart: bool = False
+) -> ModulesPlan:
     """The plan to load *modules* now, and at boot by the file for *name*.
 
-    Raises `SriovError` for a module that the running kernel does not have.
+    With *after_restart*, the host has restarted before, so that the file has done its part. Raises
+    `SriovError` for a module that the running kernel does not have.
     """
     modules = checked(modules)
     file = file_of(name)
     load = not_loaded(host, modules)
     refuse_unknown(host, load)
     before = (host.read_bytes(file) or b"").decode("utf-8", "replace")
+    if after_restart:
+        load = [module for module in load if module not in before.splitlines()]
     plan = ModulesPlan(load, file, before, file_text(modules))
     if file in plan.steps:
         host.require_replaceable(file)

@@ -80,6 +80,11 @@ def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str
         raise SriovError(". ".join(problems))
 
 
+def steps(before: t.Mapping[str, str], after: t.Mapping[str, str]) -> dict[str, list[str]]:
+    """What becomes of the file of the markers, where that outlives the restart."""
+    return {PATH: ["remove"]} if before and not after else {}
+
+
 def read(host: Host) -> dict[str, str]:
     """The markers; raises `SriovError` for a file without markers."""
     text = host.read(PATH)

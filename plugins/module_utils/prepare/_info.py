@@ -134,7 +134,7 @@ def _firmware(host: Host, pfs: t.Iterable[_Pf]) -> dict[str, dict[str, t.Any]]:
     cards: dict[str, str] = {}
     for pf in pfs:
         if pf.facts.vendor == _card.VENDOR:
-            cards.setdefault(_card_of(pf.facts.pf), pf.facts.pf.address)
+            cards.setdefault(_judge.card_of(pf.facts.pf.address), pf.facts.pf.address)
     if not cards:
         return {}
     try:
@@ -142,11 +142,6 @@ def _firmware(host: Host, pfs: t.Iterable[_Pf]) -> dict[str, dict[str, t.Any]]:
     except SriovError as error:
         return {card: _answer({}, str(error)) for card in cards}
     return {card: _ask(tool, address) for card, address in cards.items()}
-
-
-def _card_of(pf: _pci.PF) -> str:
-    """The functions of a card have one firmware."""
-    return pf.address.rpartition(".")[0]
 
 
 def _ask(tool: _tool.Tool, address: str) -> dict[str, t.Any]:
@@ -245,7 +240,7 @@ def _describe_pf(
         "capabilities": facts.capabilities._asdict(),
         "acs": facts.acs,
         "group_mates": list(facts.group_mates),
-        "firmware": answers.get(_card_of(facts.pf)),
+        "firmware": answers.get(_judge.card_of(facts.pf.address)),
         "problem": pf.problem,
         "vfs": [
             {

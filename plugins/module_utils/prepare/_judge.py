@@ -22,6 +22,12 @@ if t.TYPE_CHECKING:
 ERROR = "error"
 WARNING = "warning"
 
+IOMMU = "IOMMU"
+"""The element of a problem of the whole host."""
+
+# A severity, a cause and a remedy.
+_Finding = tuple[str, str, str]
+
 _NETWORK_CLASS = "0x02"
 
 # What lies over a PF does not know of its VFs, which are ports of the NIC's own switch.
@@ -55,11 +61,6 @@ class Wanted(t.NamedTuple):
     pf: str
     max_vfs: int
     numvfs: int
-
-    @property
-    def most(self) -> int:
-        """The most VFs that are wanted of it, now or some day."""
-        return max(self.max_vfs, self.numvfs)
 
 
 class Facts(t.NamedTuple):
@@ -152,82 +153,108 @@ def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) 
 
     *firmware* tells whether the roles of `FIRMWARE` are going to run.
     """
-    pf = facts.pf
-    element = f"{wanted.name} ({pf.address})"
-    problems = []
+    # A PF that is given up needs nothing.
+    prevents = ERROR if wanted.numvfs or carries else WARNING
+    findings = (
+        *_of_use(facts, carries, prevents),
+        *_of_count(wanted, facts, prevents, firmware=firmware),
+        *_of_bus(facts),
+        *_of_uppers(wanted, facts),
+    )
+    element = f"{wanted.name} ({facts.pf.address})"
+    return [Problem(severity, element, cause, remedy) for severity, cause, remedy in findings]
 
-    def error(cause: str, remedy: str) -> None:
-        # A PF that is given up needs nothing.
-        severity = ERROR if wanted.numvfs or carries else WARNING
-        problems.append(Problem(severity, element, cause, remedy))
 
-    def warning(cause: str, remedy: str) -> None:
-        problems.append(Problem(WARNING, element, cause, remedy))
-
+def _of_use(facts: Facts, carries: str | None, prevents: str) -> t.Iterator[_Finding]:
+    """Whether the PF is free for VFs, and has a driver that can make them."""
     if carries:
-        error(
+        yield (
+            prevents,
             f"it is the management NIC: {carries}",
             "manage the host through another NIC, or take this PF out of sriov_pfs",
         )
-    if pf.driver is None:
-        error("it has no driver", "load the driver of the card")
+    if facts.pf.driver is None:
+        yield prevents, "it has no driver", "load the driver of the card"
+
+
+def _of_count(
+    wanted: Wanted, facts: Facts, prevents: str, *, firmware: bool
+) -> t.Iterator[_Finding]:
+    """Whether the PF offers as many VFs as are wanted."""
+    totalvfs = facts.pf.totalvfs
     tool = _vendors.FIRMWARE.get(facts.vendor) if firmware else None
-    not_offered = pf.totalvfs is None and facts.capabilities.sriov
-    if tool and not not_offered and wanted.most > (pf.totalvfs or 0):
-        warning(
-            f"{wanted.most} VFs are wanted, the NIC offers {pf.totalvfs or 'none'}",
-            f"the role {tool.role} sets {tool.enable} and {tool.numvfs} in its firmware",
-        )
-    elif not_offered:
-        error(
+    if totalvfs is None and facts.capabilities.sriov:
+        yield (
+            prevents,
             "it has the SR-IOV capability, but the kernel offers no VFs",
             "enable SR-IOV in the firmware setup, and see the kernel's log",
         )
-    elif pf.totalvfs is None:
-        error(
+    elif tool and wanted.numvfs > (totalvfs or 0):
+        yield (
+            WARNING,
+            f"{wanted.numvfs} VFs are wanted, the NIC offers {totalvfs or 'none'}",
+            f"the role {tool.role} sets {tool.enable} and {tool.numvfs} in its firmware",
+        )
+    elif totalvfs is None:
+        yield (
+            prevents,
             "it shows no SR-IOV capability",
             "enable SR-IOV in the card's firmware (SRIOV_EN on ConnectX) and in the firmware "
             "setup, or use another card",
         )
-    elif wanted.numvfs > pf.totalvfs:
+    elif wanted.numvfs > totalvfs:
         source = "the model declares"
         if wanted.numvfs != wanted.max_vfs:
             source = "sriov_numvfs asks for"
-        error(
-            f"{source} {wanted.numvfs} VFs, the NIC offers {pf.totalvfs}",
+        yield (
+            prevents,
+            f"{source} {wanted.numvfs} VFs, the NIC offers {totalvfs}",
             "raise the number in the card's firmware, correct the model, or lower the count in "
             "sriov_numvfs",
         )
-    elif wanted.max_vfs > pf.totalvfs:
-        warning(
-            f"the model declares {wanted.max_vfs} VFs, the NIC offers {pf.totalvfs}",
+    elif wanted.max_vfs > totalvfs:
+        yield (
+            WARNING,
+            f"the model declares {wanted.max_vfs} VFs, the NIC offers {totalvfs}",
             "correct the model, or it will promise VFs that are not there",
         )
+
+
+def _of_bus(facts: Facts) -> t.Iterator[_Finding]:
+    """Whether PCI keeps the VFs from each other, and tells of errors."""
     if not facts.capabilities.extended:
-        warning(
+        yield (
+            WARNING,
             "its extended configuration space cannot be read",
             "its capabilities remain unchecked; see whether kernel lockdown or a hypervisor "
             "hides it",
         )
     elif not facts.capabilities.aer:
-        warning(
+        yield (
+            WARNING,
             "it has no Advanced Error Reporting",
             "an error on the bus may go unnoticed; see whether the firmware setup can enable it",
         )
     if facts.acs is False:
-        warning(
+        yield (
+            WARNING,
             "a port above it has no Access Control Services",
             "its VFs may share an IOMMU group; enable ACS in the firmware setup, or use another "
             "slot",
         )
     if facts.group_mates:
-        warning(
+        yield (
+            WARNING,
             f"it shares its IOMMU group with {', '.join(facts.group_mates)}",
             "devices of one group can only go to one guest; use a slot with ACS above it",
         )
+
+
+def _of_uppers(wanted: Wanted, facts: Facts) -> t.Iterator[_Finding]:
+    """What the PF's interface is part of, which knows nothing of VFs."""
     for upper in facts.uppers if wanted.numvfs else ():
-        warning(f"its interface {upper.interface} is part of {upper}", _UPPER_REMEDIES[upper.kind])
-    return problems
+        cause = f"its interface {upper.interface} is part of {upper}"
+        yield WARNING, cause, _UPPER_REMEDIES[upper.kind]
 
 
 def look(
@@ -276,23 +303,38 @@ def judge_all(
 def firmware_settings(
     wanted: t.Iterable[Wanted], found: t.Mapping[str, Facts]
 ) -> dict[str, list[dict[str, t.Any]]]:
-    """What each role of `FIRMWARE` is to set in which PFs; nothing for a PF without VFs."""
+    """What each role of `FIRMWARE` is to set in which PFs; nothing for a PF without VFs.
+
+    The PFs of a card have one number there. So a count of the operator that is smaller than that of
+    another PF of the card asks for no other number, since the larger one suffices.
+    """
     settings: dict[str, list[dict[str, t.Any]]] = {
         tool.role: [] for tool in _vendors.FIRMWARE.values()
     }
-    for pf in wanted:
-        tool = _vendors.FIRMWARE.get(found[pf.name].vendor) if pf.name in found else None
-        if tool and pf.most:
-            facts = found[pf.name].pf
+    having_vfs = [pf for pf in wanted if pf.numvfs and pf.name in found]
+    cards = {pf.name: card_of(found[pf.name].pf.address) for pf in having_vfs}
+    for pf in having_vfs:
+        facts = found[pf.name].pf
+        tool = _vendors.FIRMWARE.get(found[pf.name].vendor)
+        if tool:
+            count = pf.numvfs
+            if count != pf.max_vfs:
+                mates = [other for other in having_vfs if cards[other.name] == cards[pf.name]]
+                count = max(other.numvfs for other in mates)
             names = dict.fromkeys([pf.name, facts.interface, facts.mac])
             settings[tool.role].append(
                 {
                     "address": facts.address,
                     "names": [name for name in names if name],
-                    "settings": {tool.enable: True, tool.numvfs: pf.most},
+                    "settings": {tool.enable: True, tool.numvfs: count},
                 }
             )
     return settings
+
+
+def card_of(address: str) -> str:
+    """What the addresses of all functions of a card begin with, which have one firmware."""
+    return address.rpartition(".")[0]
 
 
 def _where_to_look(host: Host) -> str:
@@ -314,4 +356,4 @@ def iommu_problems(
     platform: _iommu.Platform | None, effective: bool, running: str
 ) -> list[Problem]:
     hindrance = _iommu.hindrance(platform, effective, running)
-    return [Problem(ERROR, "IOMMU", *hindrance)] if hindrance else []
+    return [Problem(ERROR, IOMMU, *hindrance)] if hindrance else []

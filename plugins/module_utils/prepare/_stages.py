@@ -23,7 +23,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card, _tool
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _usage
-from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judge
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judge, _preflight
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _numvfs
 
 if t.TYPE_CHECKING:
@@ -35,6 +35,8 @@ POWER_CYCLE = "power cycle"
 
 _RESET = "reset"
 _MODULES_FILE = "mergetb-sriov"
+# The last stage that can be planned without the tool for the firmware.
+_UNTIL = "reboot"
 
 
 class Step(t.NamedTuple):
@@ -66,9 +68,11 @@ class Disturbed(t.NamedTuple):
 
 
 class Plan(t.NamedTuple):
-    """What a run does.
+    """What a run does; nothing where there are *blockers*.
 
-    *restart* is what it takes of `REBOOT`, `FIRMWARE_RESET` and `POWER_CYCLE`; `None` for none.
+    *restart* is what it takes of `REBOOT`, `FIRMWARE_RESET` and `POWER_CYCLE`, and *causes* tell
+    why; `None` and none if it takes none. *complete* tells whether the steps are all that the run
+    is going to do. *preflight* is what `_preflight` tells of the host.
     """
 
     steps: list[Step]
@@ -76,6 +80,9 @@ class Plan(t.NamedTuple):
     blockers: list[Blocker]
     notes: list[str]
     disturbed: list[Disturbed]
+    causes: t.Sequence[_reboot.Cause] = ()
+    complete: bool = True
+    preflight: dict[str, t.Any] | None = None
 
     @property
     def state(self) -> str:
@@ -88,7 +95,7 @@ class Plan(t.NamedTuple):
 
 
 class Preparation(t.NamedTuple):
-    """What the playbook `prepare` is called with: the variables of its roles."""
+    """What the role `prepare` is called with: the variables of its stages."""
 
     pfs: t.Sequence[t.Mapping[str, t.Any]]
     numvfs: object
@@ -121,25 +128,20 @@ def materialize(host: Host, params: t.Mapping[str, t.Any]) -> Plan:
 
 
 def prepare(host: Host, wanted: Preparation) -> Plan:
-    """The plan of the playbook `prepare`, which is allowed to restart the host."""
+    """The plan of the role `prepare`, which is allowed to restart the host."""
     preparing = _Preparing(host, wanted)
     for stage in STAGES:
-        role = stage.__name__
+        if preparing.blockers and stage.rests_on_others:
+            continue
         try:
-            steps = stage(preparing)
+            steps = stage.plan(preparing)
         except SriovError as error:
-            preparing.blockers.append(Blocker(role, str(error)))
+            preparing.blockers.append(Blocker(stage.role, str(error)))
         else:
-            preparing.steps += _steps(role, steps)
-        if preparing.is_at_end(role):
+            preparing.steps += _steps(stage.role, steps)
+        if stage.role == _UNTIL and not preparing.complete:
             break
-    return Plan(
-        preparing.steps,
-        preparing.restart,
-        preparing.blockers,
-        preparing.notes,
-        preparing.disturbed,
-    )
+    return preparing.outcome()
 
 
 def _steps(role: str, steps: t.Mapping[str, t.Iterable[str]]) -> list[Step]:
@@ -147,55 +149,69 @@ def _steps(role: str, steps: t.Mapping[str, t.Iterable[str]]) -> list[Step]:
 
 
 class _Preparing:
-    """The roles of `prepare`, each a method that answers what it does, by element."""
+    """The stages of `prepare`, each a method that answers what it does, by element."""
 
     def __init__(self, host: Host, wanted: Preparation) -> None:
         self.steps: list[Step] = []
-        self.restart: str | None = None
         self.blockers: list[Blocker] = []
-        self.notes: list[str] = []
-        self.disturbed: list[Disturbed] = []
+        self.complete = True
+        self._restart: str | None = None
+        self._notes: list[str] = []
+        self._disturbed: list[Disturbed] = []
         self._host = host
         self._wanted = wanted
-        self._pfs: list[_judge.Wanted] = []
-        self._found: dict[str, _judge.Facts] = {}
+        self._seen = _preflight.Seen([], {}, [])
         self._causes: list[_reboot.Cause] = []
         self._offered: dict[str, int] = {}
-        self._lacks_tool = False
+        self._reset: list[str] = []
 
-    def is_at_end(self, role: str) -> bool:
-        """Whether nothing is known of what comes after *role*."""
-        return bool(self.blockers) or (self._lacks_tool and role == "reboot")
+    def outcome(self) -> Plan:
+        steps, restart = self.steps, self._restart
+        if self.blockers:
+            steps, restart = [], restart if restart == POWER_CYCLE else None
+        return Plan(
+            steps=steps,
+            restart=restart,
+            blockers=self.blockers,
+            notes=self._notes,
+            disturbed=self._disturbed,
+            causes=self._causes,
+            complete=self.complete,
+            preflight=_preflight.described(self._host, self._seen),
+        )
 
     def preflight(self) -> dict[str, list[str]]:
         wanted = self._wanted
-        self._pfs = _judge.wanted(wanted.pfs, wanted.numvfs)
-        self._found, problems = _judge.look(self._host, self._pfs, firmware=wanted.mlx_firmware)
-        for problem in problems:
+        self._seen = _preflight.look(
+            self._host, wanted.pfs, wanted.numvfs, firmware=wanted.mlx_firmware
+        )
+        for problem in self._seen.problems:
             if problem.severity == _judge.ERROR:
                 self.blockers.append(Blocker("preflight", str(problem)))
             else:
-                self.notes.append(str(problem))
+                self._notes.append(str(problem))
         return {}
 
     def iommu(self) -> dict[str, list[str]]:
+        # Where no kernel argument helps, the preflight has told so.
+        helps = not any(problem.element == _judge.IOMMU for problem in self._seen.problems)
         arguments = _loaders.plan_host(
-            self._host, iommu=True, present=self._wanted.kernel_arguments
+            self._host, iommu=helps, present=self._wanted.kernel_arguments
         )
         self._take(arguments.reboot_cause)
         return arguments.steps
 
     def mlx_firmware(self) -> dict[str, list[str]]:
         wanted = self._wanted
-        settings = _judge.firmware_settings(self._pfs, self._found)["mlx_firmware"]
+        settings = self._seen.firmware["mlx_firmware"]
         if not (wanted.mlx_firmware and settings):
             return {}
         if _tool.installed(self._host) is None:
-            self.notes.append(
+            self._notes.append(
                 "what the firmware of the cards needs, and what follows, is known once mstflint is "
                 "installed"
             )
-            self._lacks_tool = True
+            self.complete = False
             return {"mstflint": ["install"]}
         tool = _tool.find(self._host, "auto")
         cards = _card.cards(
@@ -207,10 +223,15 @@ class _Preparing:
         )
         changes = _card.plan_all(self._host, tool, cards)
         outcomes = [_card.predict(self._host, change, reset=wanted.mlx_reset) for change in changes]
-        self.notes += [warning for outcome in outcomes for warning in outcome.warnings]
+        self._notes += [warning for outcome in outcomes for warning in outcome.warnings]
         self._take(_card.reboot_cause(cards, outcomes))
-        if any(_RESET in outcome.steps for outcome in outcomes):
-            self.restart = FIRMWARE_RESET
+        self._reset = [
+            _judge.card_of(card.address)
+            for card, outcome in zip(cards, outcomes)
+            if _RESET in outcome.steps
+        ]
+        if self._reset:
+            self._restart = FIRMWARE_RESET
         for change in changes:
             offered = _card.offered(_card.planned_settings(change))
             if offered is not None:
@@ -225,31 +246,30 @@ class _Preparing:
         markers, boot_id = _reboot.read(self._host), _reboot.boot_id(self._host)
         after = _reboot.plan(markers, self._causes, boot_id, reboot=True)
         if _reboot.POWER_CYCLE in after.values():
-            self.restart = POWER_CYCLE
+            self._restart = POWER_CYCLE
         _reboot.refuse(after, self._causes, boot_id)
         if not self._causes:
-            return {}
-        self.restart = REBOOT
+            return _reboot.steps(markers, after)
+        self._restart = REBOOT
         users = _usage.holders(
-            self._host, [vf for facts in self._found.values() for vf in facts.pf.vfs]
+            self._host, [vf for facts in self._seen.found.values() for vf in facts.pf.vfs]
         )
-        self.disturbed += [
+        self._disturbed += [
             Disturbed(facts.pf.address, index, address, "reboot", users[address])
-            for facts in self._found.values()
+            for facts in self._seen.found.values()
             for index, address in enumerate(facts.pf.vfs)
             if address in users
         ]
-        return {"host": [REBOOT]}
+        # The run looks at the host again, and forgets what it was for.
+        return {"host": [REBOOT], **_reboot.steps(after, {})}
 
     def vfs(self) -> dict[str, list[str]]:
         host = self._host
-        wanted = [_numvfs.VfCount(pf.pf, pf.numvfs) for pf in self._pfs]
-        plan = _numvfs.plan_host(
-            host, wanted, read=self._read_after_restart if self.restart else _pci.find_pf
-        )
+        wanted = [_numvfs.VfCount(pf.pf, pf.numvfs) for pf in self._seen.wanted]
+        plan = _numvfs.plan_host(host, wanted, read=self._read)
         doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
         users = _usage.holders(host, [vf for pf in doomed for vf in pf.vfs])
-        self.disturbed += [
+        self._disturbed += [
             Disturbed(pf.address, index, address, "destroyed", users.get(address, []))
             for pf in doomed
             for index, address in enumerate(pf.vfs)
@@ -259,7 +279,12 @@ class _Preparing:
         return plan.steps
 
     def vfio(self) -> dict[str, list[str]]:
-        return _modules.plan(self._host, self._wanted.kernel_modules, _MODULES_FILE).steps
+        return _modules.plan(
+            self._host,
+            self._wanted.kernel_modules,
+            _MODULES_FILE,
+            after_restart=self._restart == REBOOT,
+        ).steps
 
     def restore(self) -> dict[str, list[str]]:
         unit = _service.unit(_service.interpreter(self._host).path, self._wanted.restore_before)
@@ -269,9 +294,11 @@ class _Preparing:
         if cause is not None:
             self._causes.append(cause)
 
-    def _read_after_restart(self, host: Host, selector: str) -> _pci.PF:
-        """The PF as its driver finds it anew."""
+    def _read(self, host: Host, selector: str) -> _pci.PF:
+        """The PF as it is when its VFs are made; after a restart, as its driver finds it anew."""
         pf = _pci.find_pf(host, selector)
+        if self._restart != REBOOT and _judge.card_of(pf.address) not in self._reset:
+            return pf
         totalvfs = self._offered.get(pf.address, pf.totalvfs)
         count = _numvfs.counts_at_boot(host).get((pf.address, pf.mac))
         numvfs = min(count or 0, totalvfs or 0)
@@ -283,13 +310,26 @@ class _Preparing:
         )
 
 
+class Stage(t.NamedTuple):
+    """A stage of `prepare`.
+
+    *role* does it by calling *module*, and *plan* answers what that is going to do.
+    *rests_on_others* tells whether nobody knows that while a stage before is blocked.
+    """
+
+    role: str
+    module: str
+    plan: t.Callable[[_Preparing], t.Mapping[str, t.Iterable[str]]]
+    rests_on_others: bool = False
+
+
 STAGES = (
-    _Preparing.preflight,
-    _Preparing.iommu,
-    _Preparing.mlx_firmware,
-    _Preparing.reboot,
-    _Preparing.vfs,
-    _Preparing.vfio,
-    _Preparing.restore,
+    Stage("preflight", "preflight", _Preparing.preflight),
+    Stage("iommu", "kernel_cmdline", _Preparing.iommu),
+    Stage("mlx_firmware", "mlx_config", _Preparing.mlx_firmware),
+    Stage("reboot", "reboot_marker", _Preparing.reboot, rests_on_others=True),
+    Stage("vfs", "numvfs", _Preparing.vfs, rests_on_others=True),
+    Stage("vfio", "kernel_modules", _Preparing.vfio),
+    Stage("restore", "restore_service", _Preparing.restore),
 )
-"""What the playbook `prepare` does, each stage by the role of its name, in this order."""
+"""What the role `prepare` does, in this order."""

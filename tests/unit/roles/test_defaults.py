@@ -32,6 +32,11 @@ def test_the_plan_is_that_of_the_run(role: str) -> None:
             assert planned[name] == value, name
 
 
+def test_no_role_restarts_a_host_unasked() -> None:
+    assert defaults("prepare") == {"sriov_reboot": False}
+    assert defaults("reboot")["sriov_reboot"] is False
+
+
 @pytest.mark.parametrize("role", ["restore", "plan"])
 def test_the_documented_units_are_those_of_the_module(role: str) -> None:
     specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))

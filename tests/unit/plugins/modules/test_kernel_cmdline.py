@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _loaders
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot._loaders import (
     DEFAULT_GRUB,
     GRUB_OWN,
@@ -22,6 +23,7 @@ from ansible_collections.mergetb.sriov.tests.unit.boot_machine import (
     DebianMachine,
     arguments_of,
 )
+from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
 OFF = "BOOT_IMAGE=/vmlinuz root=UUID=9d ro quiet intel_iommu=off\n"
@@ -83,6 +85,21 @@ def test_a_second_run_writes_nothing(tmp_path: Path, run_on: Run) -> None:
     assert again["reboot_required"]
 
 
+def test_it_sees_what_a_run_before_it_wrote(tmp_path: Path, run_on: Run) -> None:
+    """Two runs at once read the same file, and the second took the first one's argument away."""
+    machine = bare(tmp_path, {**DMAR, **EFFECTIVE})
+    run = run_on(machine)
+
+    def other() -> None:
+        wanted = _loaders.plan_host(machine, iommu=False, present=["nosmt"])
+        _loaders.apply(wanted)
+
+    overtaken(machine, lambda: run(present=["hugepages=16"]), other)
+
+    _linux, default = arguments_of(machine.root)
+    assert {"nosmt", "hugepages=16"} <= set(_linux + default)
+
+
 def test_a_reboot_is_required_while_the_iommu_is_off(tmp_path: Path, run_on: Run) -> None:
     done = run_on(bare(tmp_path, DMAR))(iommu=True, present=["iommu=pt"])
     assert done["reboot_required"]
@@ -140,20 +157,20 @@ def test_what_no_reboot_can_cure_fails_before_anything_is_written(
     tmp_path: Path, run_on: Run, files: dict[str, str], message: str
 ) -> None:
     machine = bare(tmp_path, files)
-    before = machine.files()
     failed = run_on(machine)(iommu=True)
     assert failed["failed"]
     assert message in failed["msg"]
     assert "firmware setup" in failed["msg"]
-    assert machine.files() == before
+    assert machine.log == []
+    assert machine.calls == []
 
 
 def test_bad_input_changes_nothing(tmp_path: Path, run_on: Run) -> None:
     machine = bare(tmp_path, DMAR)
-    before = machine.files()
     assert "not a kernel argument" in run_on(machine)(present=["a b"])["msg"]
     assert "also absent" in run_on(machine)(iommu=True, present=["amd_iommu=on"])["msg"]
-    assert machine.files() == before
+    assert machine.log == []
+    assert machine.calls == []
 
 
 def test_what_is_not_utf_8_is_kept_and_can_be_reported(tmp_path: Path, run_on: Run) -> None:

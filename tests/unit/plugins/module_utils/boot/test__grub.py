@@ -26,6 +26,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.boot._loaders import
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed, Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import kernel_cmdline
 from ansible_collections.mergetb.sriov.tests.unit.boot_machine import (
     CLOUD_IMAGE,
@@ -261,6 +262,8 @@ def test_what_cannot_be_had_without_harm_is_refused_untouched(
     tmp_path: Path, files: dict[str, str], message: str, check_mode: bool
 ) -> None:
     machine = DebianMachine(tmp_path, {DEFAULT_GRUB: DEBIAN_GRUB, **files})
+    with _ledger.locked(machine):
+        pass  # The file of the lock stays where it was made.
     before = machine.files()
     with pytest.raises(SriovError, match=message):
         change(machine, PRESENT, ABSENT, check_mode=check_mode)

@@ -117,7 +117,7 @@ SWITCHED_OFF = capable_of(sriov=False)._replace(
         ),
         (
             FACTS._replace(vendor="0x15b3"),
-            WANTED._replace(max_vfs=16),
+            WANTED._replace(max_vfs=16, numvfs=16),
             "16 VFs are wanted, the NIC offers 7",
         ),
         (
@@ -150,7 +150,7 @@ def test_no_firmware_is_set_for_no_vfs() -> None:
 
 def test_firmware_settings() -> None:
     wanted = [
-        _judge.Wanted("a", "a", 16, 7),
+        _judge.Wanted("a", "a", 16, 16),
         _judge.Wanted("b", "b", 0, 0),
         _judge.Wanted("c", "c", 7, 7),
         _judge.Wanted("lost", "lost", 7, 7),
@@ -170,6 +170,33 @@ def test_firmware_settings() -> None:
         ]
     }
     assert _judge.firmware_settings([], {}) == {"mlx_firmware": []}
+
+
+@pytest.mark.parametrize(
+    ("counts", "firmware"),
+    [
+        ([(16, 0), (16, 0)], {}),
+        ([(16, 0), (16, 16)], {"b": 16}),
+        ([(16, 7), (16, 0)], {"a": 7}),
+        ([(16, 32), (16, 0)], {"a": 32}),
+        # The card has one number for both, and the larger one suffices.
+        ([(16, 4), (16, 8)], {"a": 8, "b": 8}),
+        ([(16, 4), (16, 16)], {"a": 16, "b": 16}),
+        # Those of the model are for the card to contradict.
+        ([(16, 16), (8, 8)], {"a": 16, "b": 8}),
+    ],
+)
+def test_firmware_follows_the_count_of_the_operator(
+    counts: list[tuple[int, int]], firmware: dict[str, int]
+) -> None:
+    """A PF that was given up had its firmware set to the count of the model all the same."""
+    wanted = [_judge.Wanted(name, name, *each) for name, each in zip("ab", counts, strict=True)]
+    port = FACTS._replace(vendor="0x15b3")
+    found = {"a": port, "b": port._replace(pf=FACTS.pf._replace(address="0000:01:00.1"))}
+    assert {
+        device["names"][0]: device["settings"]["NUM_OF_VFS"]
+        for device in _judge.firmware_settings(wanted, found)["mlx_firmware"]
+    } == firmware
 
 
 @pytest.mark.parametrize(
