@@ -153,7 +153,7 @@ def writers(
         "JSON, keys sorted": lambda: json.dumps(snake(), sort_keys=True).encode(),
         "JSON with default values": verbose,
         "JSON of a response": lambda: response.to_json().encode(),
-        "JSON with a byte order mark": lambda: ("\ufeff" + json_text()).encode(),
+        "JSON with a byte order mark": lambda: "\ufeff".encode() + json_text().encode(),
     }
 
 
