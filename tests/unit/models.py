@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import typing as t
 import warnings
@@ -121,6 +122,15 @@ def writers(
 ) -> Writers:
     """Return how the Python bindings write; ``response`` is the portal's around the message."""
 
+    @functools.cache
+    def wire() -> bytes:
+        return bytes(message)
+
+    @functools.cache
+    def json_text() -> str:
+        return message.to_json()
+
+    @functools.cache
     def snake() -> dict[str, t.Any]:
         return message.to_dict(casing=betterproto.Casing.SNAKE)
 
@@ -128,25 +138,22 @@ def writers(
         with warnings.catch_warnings():
             # Of deprecated fields, all of which are written here.
             warnings.simplefilter("ignore", DeprecationWarning)
-            plain = type(message)().parse(bytes(message))
-            return plain.to_json(include_default_values=True).encode()
+            return type(message)().parse(wire()).to_json(include_default_values=True).encode()
 
     return {
-        "wire": lambda: bytes(message),
+        "wire": wire,
         "wire of a response": lambda: bytes(response),
-        "base64": lambda: base64.b64encode(bytes(message)),
-        "base64 in lines": lambda: base64.encodebytes(bytes(message)),
-        "base64 in lines of Windows": lambda: base64.encodebytes(bytes(message)).replace(
-            b"\n", b"\r\n"
-        ),
+        "base64": lambda: base64.b64encode(wire()),
+        "base64 in lines": lambda: base64.encodebytes(wire()),
+        "base64 in lines of Windows": lambda: base64.encodebytes(wire()).replace(b"\n", b"\r\n"),
         "base64 of a response": lambda: base64.b64encode(bytes(response)),
-        "JSON": lambda: message.to_json().encode(),
+        "JSON": lambda: json_text().encode(),
         "JSON, indented": lambda: message.to_json(indent=4).encode(),
         "JSON, snake case": lambda: json.dumps(snake()).encode(),
         "JSON, keys sorted": lambda: json.dumps(snake(), sort_keys=True).encode(),
         "JSON with default values": verbose,
         "JSON of a response": lambda: response.to_json().encode(),
-        "JSON with a byte order mark": lambda: ("\ufeff" + message.to_json()).encode(),
+        "JSON with a byte order mark": lambda: "\ufeff".encode() + json_text().encode(),
     }
 
 
