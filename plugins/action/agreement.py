@@ -18,14 +18,18 @@ class ActionModule(ControllerAction):
 
     ARGUMENT_SPEC: t.ClassVar = {
         "reserved": {"type": "str", "required": True},
-        "looked": {"type": "str", "required": True},
-        "given": {"type": "str", "required": True},
+        "looked": {"type": "str", "default": ""},
+        "given": {"type": "str", "default": ""},
+        "run": {"type": "str", "default": ""},
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Judge what all hosts have answered so far."""
         reserved, looked, given = (
-            {host: play.variable(host, arguments[name]) for host in play.hosts}
+            {
+                host: _agreement.of_run(play.variable(host, arguments[name]), arguments["run"])
+                for host in play.hosts
+            }
             for name in ("reserved", "looked", "given")
         )
         return {

@@ -22,15 +22,19 @@ class ActionModule(ControllerAction):
         "path": {"type": "str", "required": True},
         "mzid": {"type": "str", "required": True},
         "results": RESULTS,
+        "own_only": {"type": "bool", "default": False},
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Write the map, unless a host has not told its devices."""
+        path, mzid = arguments["path"], arguments["mzid"]
+        if arguments["own_only"] and not _device_map.is_of(path, mzid):
+            return {"skipped": True, "msg": f"{path} has no devices of {mzid}"}
         results = {host: play.variable(host, arguments["results"]) for host in play.hosts}
         if missing := [host for host in results if not _agreement.has_told_devices(results[host])]:
             return {"skipped": True, "msg": f"host {missing[0]} has not told its devices"}
         devices = [
             {**device, "host": host} for host in results for device in results[host]["devices"]
         ]
-        document = _device_map.device_map(devices, arguments["mzid"])
-        return self.write(arguments["path"], _files.json_text(document))
+        document = _device_map.device_map(devices, mzid)
+        return self.write(path, _files.json_text(document))

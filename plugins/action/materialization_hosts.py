@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _materialization
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
+    _document,
+    _materialization,
+    _names,
+)
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _device_map
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import (
@@ -21,33 +26,52 @@ class ActionModule(ControllerAction):
 
     ARGUMENT_SPEC: t.ClassVar = {
         "path": {"type": "str", "default": ""},
+        "mzid": {"type": "str", "default": ""},
         "device_map": {"type": "str", "default": ""},
         "sweep": {"type": "bool", "default": False},
-        "candidates": {"type": "list", "elements": "str", "required": True},
+        "group": {"type": "str", "default": "hypervisors"},
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Read both files; reach no further than they say."""
-        candidates = arguments["candidates"]
-        if arguments["sweep"] or not arguments["path"]:
-            return {"hosts": candidates}
-        path = os.path.expanduser(arguments["path"])
-        materialization = _document.load(path, _document.MATERIALIZATION)
-        named = _materialization.hosts(materialization)
-        mzid = _materialization.mzid(materialization)
+        mzid, named = _named(arguments["path"], arguments["mzid"])
         former = _device_map.hosts(arguments["device_map"], mzid) - named
-        here = set(candidates)
-        if cut := sorted(host for host in (named | former) - here if play.knows(host)):
+        offered = play.group(arguments["group"])
+        reachable = play.within_limit(offered)
+        if cut := sorted((named | former) & (set(offered) - set(reachable))):
             raise InputError(
-                f"materialization {mzid} is on host {', '.join(cut)}, too, which the play leaves"
-                " out: a materialization is given on all of its hosts or on none, so name them with"
-                " --limit, or leave that out"
+                f"materialization {_names.quoted(mzid)} is on host {', '.join(cut)}, too, which the"
+                " play leaves out: a materialization is given on all of its hosts or on none, so"
+                " name them with --limit, or leave that out"
             )
-        gone = sorted(former - here)
-        warnings = [
-            f"{arguments['device_map']} has host {host}, which is not in the inventory any more:"
-            f" VFs that {mzid} has there stay"
-            for host in gone
-        ]
-        about = [host for host in candidates if host in named | former]
-        return {"hosts": about or candidates, "warnings": warnings}
+        if arguments["sweep"] or not arguments["path"]:
+            hosts = reachable
+        else:
+            # One host is enough to tell what is wrong, or that nothing is asked for.
+            hosts = [host for host in reachable if host in named | former] or reachable[:1]
+        return {
+            "hosts": hosts,
+            "mzid": mzid,
+            # Nothing takes a host out of a group again, so each run has one of its own.
+            "group": f"sriov_hosts_of_run_{secrets.token_hex(4)}",
+            "warnings": [
+                f"{arguments['device_map']} has host {_names.quoted(host)}, which is not in group"
+                f" {arguments['group']} any more: VFs that {_names.quoted(mzid)} has there stay"
+                for host in sorted(former - set(offered))[:20]
+            ],
+        }
+
+
+def _named(path: str, mzid: str) -> tuple[str, set[str]]:
+    """Return the id of the materialization, and the hosts that its file names."""
+    if not path:
+        return mzid, set()
+    path = os.path.expanduser(path)
+    materialization = _document.load(path, _document.MATERIALIZATION)
+    found = _materialization.mzid(materialization)
+    if mzid not in ("", found):
+        raise InputError(
+            f"{path} is materialization {_names.quoted(found)}, and sriov_mzid is"
+            f" {_names.quoted(mzid)}: leave one of the two out"
+        )
+    return found, _materialization.hosts(materialization)

@@ -62,6 +62,7 @@ class CallbackModule(CallbackBase):
         self._run: _result.Run | None = None
         self._events: list[_result.Event] = []
         self._selects = False
+        self._documents: list[dict[str, t.Any]] = []
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         """Begin a document if the play has one of the roles, or selects the hosts for one."""
@@ -72,6 +73,7 @@ class CallbackModule(CallbackBase):
             if role.get_name() in _result.ACTIONS
         ] or ([selects] if selects else [])
         if not actions:
+            self._end_run()
             return
         variables = play.get_variable_manager()
         hosts = variables.get_vars(play=play)["ansible_play_hosts_all"]
@@ -79,10 +81,11 @@ class CallbackModule(CallbackBase):
         if self._run is not None and selected:
             self._run = self._run._replace(hosts=hosts)
             return
+        self._end_run()
         self._run = _result.Run(
             action=actions[-1],
-            hosts=hosts,
-            mzid=variables.extra_vars.get("sriov_mzid"),
+            hosts=[] if selects else hosts,
+            mzid=None if actions[-1] == "materialize" else variables.extra_vars.get("sriov_mzid"),
             check_mode=bool(play.check_mode),
             started=_now(),
             ended="",
@@ -115,23 +118,31 @@ class CallbackModule(CallbackBase):
                 state=_option(task, "state", "present"),
                 check_mode=bool(task.check_mode),
                 result=result._result,
-                reads=task.resolved_action == _result.READER,
+                reads=task.resolved_action in _result.READERS,
                 mzid=_option(task, "mzid"),
             )
         )
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         """Write the document and end Ansible with the exit code of its outcome."""
-        if self._run is None:
+        self._end_run()
+        if not self._documents:
             return
-        document = _result.document(self._run._replace(ended=_now()), self._events)
-        self._run = None
+        # Of several runs in one playbook, the first that did not end well counts.
+        failed = [item for item in self._documents if item["outcome"] != "ok"]
+        document = (failed or self._documents[-1:])[0]
+        self._documents = []
         with self._file_errors():
             _result.save(self.get_option("path"), document)
-        # Ansible catches every other exception of a callback. On SystemExit it cleans up, then it
-        # ends.
+        # Ansible catches what else a callback raises; on SystemExit it cleans up, then it ends.
         if code := _result.exit_code(document):
             raise SystemExit(code)
+
+    def _end_run(self) -> None:
+        if self._run is not None:
+            document = _result.document(self._run._replace(ended=_now()), self._events)
+            self._documents.append(document)
+        self._run = None
 
     @contextlib.contextmanager
     def _file_errors(self) -> t.Iterator[None]:

@@ -35,13 +35,20 @@ options:
       - Name of the variable with the answers of the hosts that looked again. Hosts without it, or
         that have skipped the task, were not asked.
     type: str
-    required: true
+    default: ""
   given:
     description:
       - Name of the variable with the answers to
         O(mergetb.sriov.materialization#module:state=present), where that was asked for already.
     type: str
-    required: true
+    default: ""
+  run:
+    description:
+      - Name of the run. An answer to another run does not count. A playbook with several runs keeps
+        the variables of the earlier ones.
+      - If it is left out, each answer counts.
+    type: str
+    default: ""
 seealso:
   - module: mergetb.sriov.materialization
 """
@@ -60,6 +67,7 @@ EXAMPLES = r"""
     reserved: reserved
     looked: looked
     given: given
+    run: "{{ experiment.run }}"
   register: agreement
   run_once: true
 """

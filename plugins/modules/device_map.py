@@ -38,6 +38,11 @@ options:
         M(mergetb.sriov.materialization).
     type: str
     required: true
+  own_only:
+    description:
+      - Whether to write only if the file is the device map of this materialization and has devices.
+    type: bool
+    default: false
 seealso:
   - module: mergetb.sriov.materialization
   - plugin: mergetb.sriov.qemu_args

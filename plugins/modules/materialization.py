@@ -288,6 +288,11 @@ reserved:
   type: list
   elements: str
   sample: ["ens1f0 (04:70:00:00:00:10) VF 0"]
+run:
+  description: O(run), null where that is not given.
+  returned: success
+  type: str
+  sample: 2026-11-27T12:00:00Z-4f2a
 steps:
   description: What was done, or would be in check mode, by what it is done to.
   returned: success
@@ -313,6 +318,10 @@ ARGUMENT_SPEC = _request.ARGUMENT_SPEC
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    return {**_run(host, params, check_mode=check_mode), "run": params["run"]}
+
+
+def _run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     mzid = params["mzid"]
     if params["state"] == "withdrawn":
         return _reservation.withdraw(host, mzid, run=params["run"], check_mode=check_mode)

@@ -13,8 +13,8 @@ author: MergeTB facility developers (@mergetb)
 description:
   - Reads which hosts a materialization names, and which hosts its former device map has. A run of
     the materialization need not reach any other host.
-  - Refuses candidates that leave one of these hosts out, because a materialization is given on all
-    of its hosts or on none.
+  - Refuses a C(--limit) that leaves one of these hosts out, because a materialization is given on
+    all of its hosts or on none.
   - Does not check the materialization any further. M(mergetb.sriov.materialization_info) does that.
   - The role P(mergetb.sriov.select_hosts#role) uses it.
 requirements:
@@ -28,7 +28,11 @@ options:
       - The file of the materialization, absolute or relative to the directory that Ansible was
         started in.
       - If it is left out, nobody knows which hosts have VFs of the materialization, so all
-        O(candidates) are returned.
+        hosts of O(group) are returned.
+    type: str
+    default: ""
+  mzid:
+    description: Id of the materialization, if it is known without its file.
     type: str
     default: ""
   device_map:
@@ -38,14 +42,13 @@ options:
     type: str
     default: ""
   sweep:
-    description: Whether to return all O(candidates).
+    description: Whether to return all hosts of O(group).
     type: bool
     default: false
-  candidates:
-    description: The hosts that a run may reach.
-    type: list
-    elements: str
-    required: true
+  group:
+    description: The group of the hosts that offer VFs.
+    type: str
+    default: hypervisors
 seealso:
   - module: mergetb.sriov.materialization_info
 """
@@ -55,7 +58,6 @@ EXAMPLES = r"""
   mergetb.sriov.materialization_hosts:
     path: experiment.pb64
     device_map: device_map.json
-    candidates: "{{ groups.hypervisors }}"
   register: experiment
   run_once: true
 """
@@ -63,10 +65,20 @@ EXAMPLES = r"""
 RETURN = r"""
 hosts:
   description:
-    - The hosts, in the order of O(candidates).
-    - All of these if the files name none of them.
+    - The hosts, in the order of O(group).
+    - The first of these if the files name none of them.
   returned: success
   type: list
   elements: str
   sample: [x0, x1]
+mzid:
+  description: Id of the materialization; empty if nothing tells it.
+  returned: success
+  type: str
+  sample: one.hello.demo
+group:
+  description: A name for a group of these hosts, which no other run uses.
+  returned: success
+  type: str
+  sample: sriov_hosts_of_run_5f0c2a91
 """

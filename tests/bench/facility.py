@@ -295,13 +295,13 @@ class Facility:
     """The simulated facility in *directory*, and plays over it; nobody reaches its *dead* hosts."""
 
     def __init__(
-        self, directory: Path, hosts: int, makers: Kinds = KINDS, dead: t.Sequence[int] = ()
+        self, directory: Path, hosts: int, makers: Kinds | None = None, dead: t.Sequence[int] = ()
     ) -> None:
         self._directory = directory
         self._hosts = hosts
         (directory / "bench.xir").write_bytes(model(hosts))
         make_collections(directory / "collections")
-        kinds = make_kinds(directory / "kinds", makers)
+        kinds = make_kinds(directory / "kinds", KINDS if makers is None else makers)
         for number in range(hosts):
             make_host(directory / "hosts" / f"x{number}", number, kinds[number % len(kinds)])
         variables = {

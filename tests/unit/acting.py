@@ -20,12 +20,14 @@ def run(
     hostvars: t.Mapping[str, t.Mapping[str, t.Any]],
     *,
     left: t.Sequence[str] | None = None,
+    limit: t.Sequence[str] | None = None,
     check: bool = False,
     diff: bool = False,
 ) -> dict[str, t.Any]:
     """Return the result of an action in a play whose hosts have *hostvars*.
 
-    *left* are the hosts that are left in the play, all if it is None.
+    *left* are the hosts that are left in the play, all if it is None. *limit* are those that a
+    limit leaves in the play; there is no limit if it is None.
     """
     task = Task.load({"action": f"mergetb.sriov.{action}", "check_mode": check, "diff": diff})
     task.args = arguments
@@ -40,7 +42,9 @@ def run(
         shared_loader_obj=None,
     )
     task_vars = {
-        "ansible_play_hosts_all": list(hostvars),
+        "ansible_play_hosts_all": list(hostvars if limit is None else limit),
+        **({} if limit is None else {"ansible_limit": ",".join(limit)}),
+        "groups": {"hypervisors": list(hostvars)},
         "ansible_play_hosts": list(hostvars if left is None else left),
         "hostvars": hostvars,
     }

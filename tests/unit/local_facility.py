@@ -77,6 +77,7 @@ module.exit_json(
     changed=state != "absent" or not earlier.endswith("absent\\n"),
     devices=devices,
     steps={"ens1f0 VF 0": ["vlan 100"]} if "steps" in told else {},
+    run=module.params["run"],
     reserved=["ens1f0 VF 0"] if "steps" in told and "mends" not in told else [],
     diff={
         "before": {"ens1f0 VF 0": {"vlan": 0}},

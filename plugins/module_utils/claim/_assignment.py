@@ -37,7 +37,13 @@ def run(
     """
     with _ledger.exclusive(host, check_mode=check_mode):
         found = _found.look(host, mzid, claims, _ledger.read(host))
-        planned = _plan.plan(mzid, claims, policy, found)
+        try:
+            planned = _plan.plan(mzid, claims, policy, found)
+        except SriovError as error:
+            if reserved_by is None or _reservation.has_any(found.ledger, mzid, reserved_by):
+                raise
+            # Another experiment has what was released meanwhile.
+            raise _reservation.LostReservationError(str(error)) from error
         if reserved_by is not None:
             _reservation.insist(planned, mzid, reserved_by)
         _plan.refuse(host, planned, found, mzid, force=force)

@@ -179,6 +179,11 @@ def _aim(entry: Entry) -> Entry:
     return entry._replace(runs=(), state=_ledger.RESERVED, baseline={}, baseline_driver=None)
 
 
+def has_any(ledger: Ledger, mzid: str, run: str) -> bool:
+    """Whether *run* has anything reserved for *mzid*."""
+    return any(run in entry.runs for entry in ledger.get(mzid, []))
+
+
 def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
     """Raise `LostReservationError` where *run* has not reserved all that *planned* changes.
 

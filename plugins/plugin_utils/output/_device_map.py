@@ -68,7 +68,15 @@ def hosts(path: str, mzid: str) -> set[str]:
             f"{path}: this is no device map, so nobody knows which hosts had VFs: name another file"
             " with sriov_device_map, or remove it and ask all hosts with -e sriov_sweep=true"
         ) from error
-    return found if whose == mzid else set()
+    return found if mzid and whose == mzid else set()
+
+
+def is_of(path: str, mzid: str) -> bool:
+    """Return whether a file is a device map of a materialization that has devices."""
+    try:
+        return bool(hosts(path, mzid))
+    except InputError:
+        return False
 
 
 def _device(entry: Device) -> dict[str, t.Any]:

@@ -30,8 +30,8 @@ A run that was refused because a host was not reached ends with 4; see ``exit_co
 """
 
 MODULE = "mergetb.sriov.materialization"
-READER = "mergetb.sriov.materialization_info"
-"""The action that reads a materialization."""
+READERS = ("mergetb.sriov.materialization_hosts", "mergetb.sriov.materialization_info")
+"""The actions that read a materialization."""
 
 
 class Run(t.NamedTuple):
@@ -74,6 +74,11 @@ class Event(t.NamedTuple):
         """Whether the task may have changed VFs of the host."""
         return self.state in ("present", "absent") and not self.check_mode
 
+    @property
+    def changes(self) -> bool:
+        """Whether the task has changed VFs of the host."""
+        return self.writes and self.status == "ok" and bool(self.result.get("changed"))
+
 
 def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
     """Return the result document of a run. ``events`` are in the order of time."""
@@ -87,10 +92,18 @@ def document(run: Run, events: t.Sequence[Event]) -> dict[str, t.Any]:
     if "unreachable" in outcomes and not any(event.writes for event in events):
         outcomes.add("refused")
         outcomes.discard("unreachable")
+    # What goes host by host may have changed one before another refuses.
+    if "refused" in outcomes and any(event.changes for event in events):
+        outcomes.add("failed")
     messages = [
         _message(event) for event, outcome in judged if event.host is None and outcome != "ok"
     ]
-    if not hosts:
+    if not messages and (unasked := _unasked(run, events)):
+        outcomes.add("refused")
+        messages.append(
+            f"host {unasked[0]} was not asked: it failed or was not reached earlier in the playbook"
+        )
+    if not hosts and not messages:
         outcomes.add("refused")
         messages.append("the inventory has no host that the play is for")
     found = _read(events)
@@ -121,6 +134,12 @@ def exit_code(document: t.Mapping[str, t.Any]) -> int:
     return EXIT_CODES[
         "unreachable" if refused and "unreachable" in outcomes else document["outcome"]
     ]
+
+
+def _unasked(run: Run, events: t.Iterable[Event]) -> list[str]:
+    """Return the hosts that no task was for, where some task was for a host."""
+    asked = {event.host for event in events} - {None}
+    return [host for host in run.hosts if asked and host not in asked]
 
 
 def _judged(events: t.Iterable[Event]) -> t.Iterator[tuple[Event, str]]:

@@ -32,9 +32,16 @@ class Play:
         """The hosts that have been reachable and have not failed so far."""
         return list(map(str, self._task_vars["ansible_play_hosts"]))
 
-    def knows(self, host: str) -> bool:
-        """Return whether the inventory has a host."""
-        return host in self._task_vars["hostvars"]
+    def group(self, name: str) -> list[str]:
+        """Return the hosts of a group of the inventory."""
+        return list(map(str, self._task_vars["groups"].get(name, ())))
+
+    def within_limit(self, hosts: t.Iterable[str]) -> list[str]:
+        """Return those of ``hosts`` that ``--limit`` does not leave out."""
+        if "ansible_limit" not in self._task_vars:
+            return list(hosts)
+        here = set(self.hosts)
+        return [host for host in hosts if host in here]
 
     def variable(self, host: str, name: str, default: t.Any = None) -> t.Any:
         """Return a variable of a host.

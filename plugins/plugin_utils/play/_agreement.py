@@ -26,6 +26,14 @@ def run_name(now: datetime.datetime) -> str:
     return f"{now:%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"
 
 
+def of_run(answer: Answer, run: str) -> Answer:
+    """Return an answer, or None if it was given to an earlier run in the same playbook.
+
+    An answer that is no success names no run.
+    """
+    return None if answer and run and answer.get("run", run) != run else answer
+
+
 def missing(reserved: t.Mapping[str, Answer], looked: t.Mapping[str, Answer]) -> list[str]:
     """Return the hosts that have not agreed.
 

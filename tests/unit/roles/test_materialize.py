@@ -142,7 +142,9 @@ def test_another_run_comes_between_twice(facility: Facility, refuses: bool) -> N
     document = facility.document("materialize", 2, *MATERIALIZE)
     assert document["outcome"] == "failed"
     assert document["devices"] == []
-    assert "run of one.hello.demo came between, twice, so all of its VFs" in document["message"]
+    assert (
+        "came between, twice, so all VFs of one.hello.demo were taken back" in document["message"]
+    )
     second = ["reserved", "withdrawn"] if refuses else ["reserved", "present"]
     for host in ("x0", "x1"):
         assert facility.calls(host) == ["reserved", "present", *second, "absent", "absent"]

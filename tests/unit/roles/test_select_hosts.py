@@ -81,7 +81,7 @@ def test_who_gives_the_id_alone_asks_all_hosts(facility: Facility) -> None:
 def test_a_limit_that_would_cut_the_experiment_in_half(facility: Facility, action: str) -> None:
     document = facility.document(action, 10, *MATERIALIZE, "--limit", "x0")
     assert document["outcome"] == "refused"
-    assert "one.hello.demo is on host x1, too, which the play leaves out" in document["message"]
+    assert "'one.hello.demo' is on host x1, too, which the play leaves out" in document["message"]
     assert not was_called(facility, "x0")
 
 
@@ -113,3 +113,62 @@ def test_a_playbook_with_both(facility: Facility) -> None:
     )
     assert facility.calls("x1") == ["reserved", "present"]
     assert facility.calls("x0") == ["reserved", "present", "absent (check)", "absent"]
+
+
+def test_an_experiment_without_vfs_and_a_dead_host(facility: Facility) -> None:
+    experiment = copy.deepcopy(models.EXPERIMENT)
+    for link in experiment.links:
+        for segment in link.realization.segments.values():
+            segment.endpoints = []
+    (facility.directory / "experiment.pb64").write_text(experiment.to_json(), encoding="utf-8")
+    facility.connect("x1", **DEAD)
+    assert facility.document("materialize", 0, *MATERIALIZE)["devices"] == []
+
+
+def test_what_was_taken_back_is_in_no_device_map(facility: Facility) -> None:
+    """The next run of the experiment, which is on another host now, needed the first one still."""
+    facility.document("materialize", 0, *MATERIALIZE)
+    facility.document("dematerialize", 0, *MATERIALIZE)
+    told = json.loads((facility.directory / "device_map.json").read_text(encoding="utf-8"))
+    assert (told["mzid"], told["devices"]) == ("one.hello.demo", [])
+    leave_out(facility, "x1")
+    facility.connect("x1", **DEAD)
+    facility.document("materialize", 0, *MATERIALIZE)
+
+
+def test_the_id_of_another_experiment(facility: Facility) -> None:
+    """Its VFs were taken back on the hosts of the one in the file."""
+    other = ("-e", "sriov_mzid=two.other.demo")
+    document = facility.document("dematerialize", 10, *MATERIALIZE, *other)
+    assert "and sriov_mzid is 'two.other.demo': leave one of the two out" in document["message"]
+    document = facility.document("materialize", 0, *MATERIALIZE, *other)
+    assert document["mzid"] == "one.hello.demo", "materialize has no such variable"
+
+
+def test_the_id_and_a_limit_that_would_cut_the_experiment_in_half(facility: Facility) -> None:
+    facility.document("materialize", 0, *MATERIALIZE)
+    facility.document("dematerialize", 10, "-e", "sriov_mzid=one.hello.demo", "--limit", "x0")
+    assert facility.calls("x0") == ["reserved", "present"]
+
+
+def test_a_group_of_the_inventory_does_not_get_in_the_way(facility: Facility) -> None:
+    groups: dict[str, t.Any] = {"sriov_materialization_hosts": {"hosts": {"store0": {}}}}
+    (facility.directory / "more.yml").write_text(
+        json.dumps({"all": {"children": groups}}), encoding="utf-8"
+    )
+    document = facility.document("materialize", 0, *MATERIALIZE, "-i", "more.yml")
+    assert list(document["hosts"]) == ["x0", "x1"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "store0"])
+def test_a_host_of_the_former_map_that_offers_no_vfs_any_more(
+    facility: Facility, host: str
+) -> None:
+    former = {"version": 1, "mzid": "one.hello.demo", "devices": [{"host": host}]}
+    (facility.directory / "device_map.json").write_text(json.dumps(former), encoding="utf-8")
+    done = facility.run("materialize", *MATERIALIZE)
+    assert done.returncode == 0
+    assert (
+        f"has host '{host}', which is not in group hypervisors any more"
+        in done.stdout + done.stderr
+    )

@@ -111,7 +111,7 @@ def test_input_is_refused(facility: Facility) -> None:
     assert document["outcome"] == "refused"
     assert document["mzid"] is None
     assert "this is a facility model (xir.Facility), but a mat" in document["message"]
-    assert of_hosts(document, "outcome") == ["untouched", "untouched"]
+    assert document["hosts"] == {}
 
 
 def test_arguments_are_refused(facility: Facility) -> None:

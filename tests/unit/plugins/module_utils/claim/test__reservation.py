@@ -294,3 +294,14 @@ def test_a_reserved_vf_of_ones_own_is_given_back_untouched(machine: Machine) -> 
 
     assert _ledger.read(machine) == {}
     assert [event.subject for event in machine.writes] == [_ledger.PATH]
+
+
+def test_a_reservation_that_is_lost_to_another_experiment(machine: Machine) -> None:
+    """It was told as a refusal, so the run did not begin again, and left other hosts given."""
+    reserve(machine, CLAIM)
+    _reservation.withdraw(machine, MZID, run=RUN)
+    his = CLAIM._replace(mac="02:00:00:00:02:01", vlan=200)
+    reserve(machine, his, mzid="two", run=OTHER_RUN)
+
+    with pytest.raises(_reservation.LostReservationError, match="is reserved for materialization"):
+        _assignment.run(machine, MZID, [CLAIM], POLICY, reserved_by=RUN)

@@ -266,3 +266,17 @@ def test_clear_leaves_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pipe is not a regular file; name another"):
         _result.clear(str(path))
     assert path.is_fifo()
+
+
+def test_a_run_that_goes_host_by_host_has_changed_one_when_another_refuses() -> None:
+    """It was told as refused, which says that nothing was changed on any host."""
+    run = _result.Run("release", ["x0", "x1"], "one.hello.demo", False, "", "")
+    changed = {"changed": True, "diff": {"before": {}, "after": {}}}
+    events = [
+        _result.Event("x0", "ok", "absent", True, changed),
+        _result.Event("x1", "failed", "absent", True, {"msg": "in use"}),
+        _result.Event("x0", "ok", "absent", False, changed),
+    ]
+    told = _result.document(run, events)
+    assert told["outcome"] == "failed"
+    assert of_hosts(told, "outcome") == ["ok", "refused"]
