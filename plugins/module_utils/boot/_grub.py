@@ -168,11 +168,7 @@ def edited(
     end = "" if rest[place].endswith("\n") or not rest[place] else "\n"
     result = {**rest, place: f"{rest[place]}{end}{block}"}
     expected = expected._replace(linux=" ".join([expected.linux, *lacking]))
-    try:
-        found = variables(host, result)
-        problem = _problem(expected, found, goal)
-    except SriovError as error:
-        problem = str(error)
+    problem = _problem_of(host, result, expected, goal)
     if problem:
         later = [path for path in files if path > place]
         unwanted = [argument for each in edits.values() for argument in each]
@@ -184,6 +180,16 @@ def edited(
             + f" by hand in {', '.join(path for path in rest if rest[path])}, and try again"
         )
     return result
+
+
+def _problem_of(
+    host: Host, files: t.Mapping[str, str], expected: Variables, goal: WantedArguments
+) -> str | None:
+    """What is wrong with the variables that *files* give."""
+    try:
+        return _problem(expected, variables(host, files), goal)
+    except SriovError as error:
+        return str(error)
 
 
 def _content(path: str) -> str | None:

@@ -55,7 +55,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
 
     A held VF that is gone needs nothing. Raises `SriovError` with all that stands against a claim.
     """
-    ledger, host_pfs, devices = found.ledger, found.host_pfs, found.devices
+    ledger, host_pfs = found.ledger, found.host_pfs
     claimed = {(item.pf_mac, item.vf) for item in claims}
     problems = [
         text for item in claims for text in _objections.against(item, mzid, policy, found, claimed)
@@ -68,7 +68,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
     taken = set()
     for item in claims:
         known = held.pop((item.pf_mac, item.vf), None)
-        entry = _entry(item, policy, known, host_pfs[item.pf_mac], devices)
+        entry = _entry(item, policy, known, host_pfs[item.pf_mac], found.devices)
         staying.append(entry)
         if known is None:
             taken.add(entry.address)
@@ -82,18 +82,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
     ]
     # Reserved as it is held means that it is to be taken back: nobody reserves what stays.
     reserved += [entry._replace(state=_ledger.RESERVED) for entry in leaving]
-    steps = _isolation.plan(
-        [
-            *(
-                _baseline(entry, host_pfs)
-                for entry in leaving
-                if _found.address_of(entry, host_pfs)
-            ),
-            *(_optional(_found.target(entry, host_pfs), policy) for entry in staying),
-        ],
-        devices,
-        _found.states_of(host_pfs),
-    )
+    steps = _steps(leaving, staying, policy, found)
     touched = {step.target.address for step in steps}
     changing = [
         entry._replace(state=_ledger.CHANGING) if entry.address in touched else entry
@@ -107,6 +96,16 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
         taken=frozenset(taken),
         reserved=reserved,
     )
+
+
+def _steps(
+    leaving: t.Iterable[Entry], staying: t.Iterable[Entry], policy: Policy, found: Found
+) -> list[_isolation.Step]:
+    """What gives *leaving* back, as far as they are there, and makes *staying* as they must be."""
+    host_pfs = found.host_pfs
+    back = [_baseline(item, host_pfs) for item in leaving if _found.address_of(item, host_pfs)]
+    given = [_optional(_found.target(item, host_pfs), policy) for item in staying]
+    return _isolation.plan([*back, *given], found.devices, _found.states_of(host_pfs))
 
 
 def _entry(

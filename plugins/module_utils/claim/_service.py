@@ -142,7 +142,7 @@ def unit(python: str, before: t.Iterable[str]) -> str:
     )
 
 
-class Plan(t.NamedTuple):
+class ServicePlan(t.NamedTuple):
     """What gives a host the service: the files, contents by path, that it does not have so."""
 
     files: dict[str, bytes]
@@ -155,10 +155,10 @@ class Plan(t.NamedTuple):
         return {**{path: ["write"] for path in self.files}, **enabling}
 
 
-def plan(host: _host.Host, unit: str) -> Plan:
+def plan(host: _host.Host, unit: str) -> ServicePlan:
     """The plan for the program and its *unit*; raises `SriovError` where the unit is masked."""
     files = {PROGRAM: program(), UNIT: unit.encode()}
-    plan = Plan(
+    plan = ServicePlan(
         {path: content for path, content in files.items() if host.read_bytes(path) != content},
         enabled=host.exists(_WANTS),
     )
@@ -167,7 +167,7 @@ def plan(host: _host.Host, unit: str) -> Plan:
     return plan
 
 
-def apply(host: _host.Host, plan: Plan) -> None:
+def apply(host: _host.Host, plan: ServicePlan) -> None:
     """Carry out *plan* and let systemd know; raises `SriovError` where it refuses."""
     for path, content in plan.files.items():
         host.replace(path, content)

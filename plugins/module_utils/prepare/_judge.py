@@ -54,7 +54,7 @@ class Problem(t.NamedTuple):
         return f"{self.element}: {self.cause}; {self.remedy}"
 
 
-class Wanted(t.NamedTuple):
+class WantedPf(t.NamedTuple):
     """A PF of the model: its *name*, what it is found by, the model's count and the one to make."""
 
     name: str
@@ -82,7 +82,7 @@ class Facts(t.NamedTuple):
     uppers: tuple[_pci.Upper, ...] = ()
 
 
-def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wanted]:
+def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[WantedPf]:
     """The PFs of the host variable `sriov_pfs`, with the counts of the variable `sriov_numvfs`.
 
     *numvfs* is one count for all PFs, or has counts by name. A PF is found by its MAC, and where
@@ -104,7 +104,7 @@ def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wante
             raise SriovError(f"{element} has no name: give each PF a name")
         max_vfs = _count(pf.get("max_vfs"), f"{element} ({name}): max_vfs")
         result.append(
-            Wanted(
+            WantedPf(
                 name=name,
                 pf=pf.get("mac") or name,
                 max_vfs=max_vfs,
@@ -148,7 +148,7 @@ def read(host: Host, pf: _pci.PF) -> Facts:
     )
 
 
-def judge(wanted: Wanted, facts: Facts, carries: str | None, *, firmware: bool) -> list[Problem]:
+def judge(wanted: WantedPf, facts: Facts, carries: str | None, *, firmware: bool) -> list[Problem]:
     """What is wrong with a PF; *carries* tells what management traffic goes through it, if any.
 
     *firmware* tells whether the roles of `FIRMWARE` are going to run.
@@ -178,7 +178,7 @@ def _of_use(facts: Facts, carries: str | None, prevents: str) -> t.Iterator[_Fin
 
 
 def _of_count(
-    wanted: Wanted, facts: Facts, prevents: str, *, firmware: bool
+    wanted: WantedPf, facts: Facts, prevents: str, *, firmware: bool
 ) -> t.Iterator[_Finding]:
     """Whether the PF offers as many VFs as are wanted."""
     totalvfs = facts.pf.totalvfs
@@ -250,7 +250,7 @@ def _of_bus(facts: Facts) -> t.Iterator[_Finding]:
         )
 
 
-def _of_uppers(wanted: Wanted, facts: Facts) -> t.Iterator[_Finding]:
+def _of_uppers(wanted: WantedPf, facts: Facts) -> t.Iterator[_Finding]:
     """What the PF's interface is part of, which knows nothing of VFs."""
     for upper in facts.uppers if wanted.numvfs else ():
         cause = f"its interface {upper.interface} is part of {upper}"
@@ -258,7 +258,7 @@ def _of_uppers(wanted: Wanted, facts: Facts) -> t.Iterator[_Finding]:
 
 
 def look(
-    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+    host: Host, wanted: t.Iterable[WantedPf], *, firmware: bool
 ) -> tuple[dict[str, Facts], list[Problem]]:
     """Like `judge_all`, with the problems of the IOMMU before those of the PFs."""
     running = host.read("/proc/cmdline") or ""
@@ -268,7 +268,7 @@ def look(
 
 
 def judge_all(
-    host: Host, wanted: t.Iterable[Wanted], *, firmware: bool
+    host: Host, wanted: t.Iterable[WantedPf], *, firmware: bool
 ) -> tuple[dict[str, Facts], list[Problem]]:
     """The PFs that were found, by name, and the problems of all PFs; *firmware* as in `judge`."""
     carriers = _management.devices(host)
@@ -301,7 +301,7 @@ def judge_all(
 
 
 def firmware_settings(
-    wanted: t.Iterable[Wanted], found: t.Mapping[str, Facts]
+    wanted: t.Iterable[WantedPf], found: t.Mapping[str, Facts]
 ) -> dict[str, list[dict[str, t.Any]]]:
     """What each role of `FIRMWARE` is to set in which PFs; nothing for a PF without VFs.
 

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 class Seen(t.NamedTuple):
     """The PFs that are *wanted*, those that were *found*, by name, and the *problems* with all."""
 
-    wanted: list[_judge.Wanted]
+    wanted: list[_judge.WantedPf]
     found: dict[str, _judge.Facts]
     problems: list[_judge.Problem]
 

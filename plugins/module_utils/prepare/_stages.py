@@ -67,7 +67,7 @@ class Disturbed(t.NamedTuple):
     users: list[str]
 
 
-class Plan(t.NamedTuple):
+class RunPlan(t.NamedTuple):
     """What a run does; nothing where there are *blockers*.
 
     *restart* is what it takes of `REBOOT`, `FIRMWARE_RESET` and `POWER_CYCLE`, and *causes* tell
@@ -111,7 +111,7 @@ class Preparation(t.NamedTuple):
     force: bool
 
 
-def materialize(host: Host, params: t.Mapping[str, t.Any]) -> Plan:
+def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
     """The plan of the module `materialization` for its *params*."""
     try:
         outcome = _assignment.run(
@@ -123,11 +123,11 @@ def materialize(host: Host, params: t.Mapping[str, t.Any]) -> Plan:
             check_mode=True,
         )
     except SriovError as error:
-        return Plan([], None, [Blocker("materialize", str(error))], [], [])
-    return Plan(_steps("materialize", outcome["steps"]), None, [], outcome["warnings"], [])
+        return RunPlan([], None, [Blocker("materialize", str(error))], [], [])
+    return RunPlan(_steps("materialize", outcome["steps"]), None, [], outcome["warnings"], [])
 
 
-def prepare(host: Host, wanted: Preparation) -> Plan:
+def prepare(host: Host, wanted: Preparation) -> RunPlan:
     """The plan of the role `prepare`, which is allowed to restart the host."""
     preparing = _Preparing(host, wanted)
     for stage in STAGES:
@@ -165,11 +165,11 @@ class _Preparing:
         self._offered: dict[str, int] = {}
         self._reset: list[str] = []
 
-    def outcome(self) -> Plan:
+    def outcome(self) -> RunPlan:
         steps, restart = self.steps, self._restart
         if self.blockers:
             steps, restart = [], restart if restart == POWER_CYCLE else None
-        return Plan(
+        return RunPlan(
             steps=steps,
             restart=restart,
             blockers=self.blockers,

@@ -29,9 +29,9 @@ def variables(wanted: Preparation) -> dict[str, t.Any]:
     return {f"sriov_{name}": value for name, value in wanted._asdict().items()}
 
 
-def add(facility: Facility, name: str, state: State) -> _stages.Plan:
+def add(facility: Facility, name: str, state: State) -> _stages.RunPlan:
     """A host in *state*, and its plan."""
-    plans: list[_stages.Plan] = []
+    plans: list[_stages.RunPlan] = []
 
     def make(directory: Path) -> Hypervisor:
         host = preparing.bare(directory)

@@ -32,12 +32,12 @@ FACTS = _judge.Facts(
     iommu_group="17",
     group_mates=(),
 )
-WANTED = _judge.Wanted("ens1f0", MAC, 7, 7)
+WANTED = _judge.WantedPf("ens1f0", MAC, 7, 7)
 
 
 def judged(
     facts: _judge.Facts = FACTS,
-    wanted: _judge.Wanted = WANTED,
+    wanted: _judge.WantedPf = WANTED,
     carries: str | None = None,
     firmware: bool = True,
 ) -> list[tuple[str, str]]:
@@ -128,7 +128,7 @@ SWITCHED_OFF = capable_of(sriov=False)._replace(
     ],
 )
 def test_firmware_that_is_going_to_be_set(
-    facts: _judge.Facts, wanted: _judge.Wanted, cause: str
+    facts: _judge.Facts, wanted: _judge.WantedPf, cause: str
 ) -> None:
     (problem,) = _judge.judge(wanted, facts, None, firmware=True)
     assert (problem.severity, problem.cause) == (WARNING, cause)
@@ -150,10 +150,10 @@ def test_no_firmware_is_set_for_no_vfs() -> None:
 
 def test_firmware_settings() -> None:
     wanted = [
-        _judge.Wanted("a", "a", 16, 16),
-        _judge.Wanted("b", "b", 0, 0),
-        _judge.Wanted("c", "c", 7, 7),
-        _judge.Wanted("lost", "lost", 7, 7),
+        _judge.WantedPf("a", "a", 16, 16),
+        _judge.WantedPf("b", "b", 0, 0),
+        _judge.WantedPf("c", "c", 7, 7),
+        _judge.WantedPf("lost", "lost", 7, 7),
     ]
     found = {
         "a": FACTS._replace(vendor="0x15b3"),
@@ -190,7 +190,7 @@ def test_firmware_follows_the_count_of_the_operator(
     counts: list[tuple[int, int]], firmware: dict[str, int]
 ) -> None:
     """A PF that was given up had its firmware set to the count of the model all the same."""
-    wanted = [_judge.Wanted(name, name, *each) for name, each in zip("ab", counts, strict=True)]
+    wanted = [_judge.WantedPf(name, name, *each) for name, each in zip("ab", counts, strict=True)]
     port = FACTS._replace(vendor="0x15b3")
     found = {"a": port, "b": port._replace(pf=FACTS.pf._replace(address="0000:01:00.1"))}
     assert {
@@ -263,9 +263,9 @@ def test_wanted_counts() -> None:
         {"name": "c", "max_vfs": 4},
     ]
     assert _judge.wanted(pfs, {"a": 7, "c": "0"}) == [
-        _judge.Wanted("a", MAC, 16, 7),
-        _judge.Wanted(PF, PF, 8, 8),
-        _judge.Wanted("c", "c", 4, 0),
+        _judge.WantedPf("a", MAC, 16, 7),
+        _judge.WantedPf(PF, PF, 8, 8),
+        _judge.WantedPf("c", "c", 4, 0),
     ]
 
 
