@@ -22,6 +22,7 @@ description:
 
 _PLAN = "mergetb.sriov.plan_info"
 _PLANNING = "mergetb.sriov.plan"
+_PREPARING = "mergetb.sriov.prepare"
 _REBOOT = "ansible.builtin.reboot"
 # What these tell is still to be done.
 _AHEAD = ("reserved", "withdrawn")
@@ -35,8 +36,9 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "steps"
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
-        """See whether the play is there for its plan; `prepare` makes one for itself."""
-        self._is_planning = _PLANNING in [role.get_name() for role in play.roles]
+        """See whether the play is there for its plan; `prepare` imports the role for its own."""
+        roles = [role.get_name() for role in play.roles]
+        self._is_planning = _PLANNING in roles and _PREPARING not in roles
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         """Note what the task planned or did."""
