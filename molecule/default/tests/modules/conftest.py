@@ -50,8 +50,5 @@ def both(machines: dict[str, t.Any], alone_on: AloneOn) -> t.Iterator[dict[str, 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one host together, and begin with those that need one host alone."""
-    for item in items:
-        name = "x1" if "x1" in getattr(item, "fixturenames", ()) else "x0"
-        item.add_marker(pytest.mark.xdist_group(name))
+    """Begin with the tests that need one host alone."""
     items.sort(key=lambda item: "both" in getattr(item, "fixturenames", ()))
