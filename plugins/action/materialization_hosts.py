@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import secrets
 import typing as t
@@ -52,14 +53,21 @@ class ActionModule(ControllerAction):
         return {
             "hosts": hosts,
             "mzid": mzid,
-            # Nothing takes a host out of a group again, so each run has one of its own.
-            "group": f"sriov_hosts_of_run_{secrets.token_hex(4)}",
+            "group": _group(datetime.datetime.now(datetime.timezone.utc)),
             "warnings": [
                 f"{arguments['device_map']} has host {_names.quoted(host)}, which is not in group"
                 f" {arguments['group']} any more: VFs that {_names.quoted(mzid)} has there stay"
                 for host in sorted(former - set(offered))[:20]
             ],
         }
+
+
+def _group(now: datetime.datetime) -> str:
+    """Return a name for a group; that of the latest run sorts last.
+
+    Nothing takes a host out of a group again, so each run has one of its own.
+    """
+    return f"sriov_hosts_of_run_{now:%Y%m%dT%H%M%S%f}_{secrets.token_hex(4)}"
 
 
 def _named(path: str, mzid: str) -> tuple[str, set[str]]:

@@ -77,8 +77,9 @@ mzid:
   type: str
   sample: one.hello.demo
 group:
-  description: A name for a group of these hosts, which no other run uses.
+  description:
+    - A name for a group of these hosts, which no other run uses. That of the latest run sorts last.
   returned: success
   type: str
-  sample: sriov_hosts_of_run_5f0c2a91
+  sample: sriov_hosts_of_run_20261127T120000000000_5f0c2a91
 """
