@@ -49,10 +49,3 @@ def _literal(value: dict[str, t.Any]) -> t.Any:
 def own_pfs(machine: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> list[dict[str, t.Any]]:
     """The PFs of `machine`."""
     return pfs[machine.backend.host]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests run one after another, but for those that have x1 for themselves."""
-    for item in items:
-        has_x1 = {"x1", "alone_on"}.issubset(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("x1" if has_x1 else "all others"))

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the mergetb.sriov collection
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules on a real kernel: VFs of netdevsim keep every attribute, those of igb not all.
-
-Which host a test has is told in conftest.py.
-"""
+"""The modules on a real kernel: VFs of netdevsim keep every attribute, those of igb not all."""
 
 from __future__ import annotations
 
@@ -17,20 +14,24 @@ DEVICE = "/sys/bus/netdevsim/devices/netdevsim7"
 
 
 @pytest.fixture(scope="module")
-def simulated(machines: dict[str, t.Any]) -> t.Iterator[t.Callable[[int], str]]:
+def x0(machines: dict[str, t.Any]) -> t.Any:
+    return machines["x0"]
+
+
+@pytest.fixture(scope="module")
+def simulated(x0: t.Any) -> t.Iterator[t.Callable[[int], str]]:
     """Give the simulated PF a number of VFs; returns the name of its interface."""
-    x1 = machines["x1"]
-    x1.check_output("modprobe netdevsim")
-    x1.check_output("echo 7 1 > /sys/bus/netdevsim/new_device")
+    x0.check_output("modprobe netdevsim")
+    x0.check_output("echo 7 1 > /sys/bus/netdevsim/new_device")
 
     def with_vfs(count: int) -> str:
-        x1.check_output(f"echo 0 > {DEVICE}/sriov_numvfs")
-        x1.check_output(f"echo {count} > /sys/kernel/debug/netdevsim/netdevsim7/max_vfs")
-        x1.check_output(f"echo {count} > {DEVICE}/sriov_numvfs")
-        return x1.file(f"{DEVICE}/net").listdir()[0]
+        x0.check_output(f"echo 0 > {DEVICE}/sriov_numvfs")
+        x0.check_output(f"echo {count} > /sys/kernel/debug/netdevsim/netdevsim7/max_vfs")
+        x0.check_output(f"echo {count} > {DEVICE}/sriov_numvfs")
+        return x0.file(f"{DEVICE}/net").listdir()[0]
 
     yield with_vfs
-    x1.check_output("echo 7 > /sys/bus/netdevsim/del_device")
+    x0.check_output("echo 7 > /sys/bus/netdevsim/del_device")
 
 
 def module(
@@ -52,7 +53,7 @@ def reported(machine: t.Any, interface: str) -> dict[int, dict[str, t.Any]]:
     return {vf["vf"]: vf for vf in link["vfinfo_list"]}
 
 
-def test_all_attributes_of_many_vfs(x1: t.Any, simulated: t.Callable[[int], str]) -> None:
+def test_all_attributes_of_many_vfs(x0: t.Any, simulated: t.Callable[[int], str]) -> None:
     pf = simulated(127)
     wanted: list[dict[str, t.Any]] = [
         {
@@ -71,13 +72,13 @@ def test_all_attributes_of_many_vfs(x1: t.Any, simulated: t.Callable[[int], str]
         }
         for vf in range(127)
     ]
-    planned = module(x1, "vf", check=True, vfs=wanted)
+    planned = module(x0, "vf", check=True, vfs=wanted)
     assert planned["changed"]
-    assert reported(x1, pf)[5]["address"] == "00:00:00:00:00:00"
-    done = module(x1, "vf", vfs=wanted)
+    assert reported(x0, pf)[5]["address"] == "00:00:00:00:00:00"
+    done = module(x0, "vf", vfs=wanted)
     assert done["changed"]
     assert done["vfs"] == planned["vfs"] == wanted
-    for vf, seen in reported(x1, pf).items():
+    for vf, seen in reported(x0, pf).items():
         assert seen["address"] == wanted[vf]["mac"]
         (vlan,) = seen["vlan_list"]
         assert vlan["vlan"] == wanted[vf]["vlan"]
@@ -88,21 +89,21 @@ def test_all_attributes_of_many_vfs(x1: t.Any, simulated: t.Callable[[int], str]
         assert seen["link_state"] == wanted[vf]["link_state"]
         assert seen["rate"] == {"max_tx": 100 + vf, "min_tx": 10}
         assert seen["query_rss_en"] == wanted[vf]["query_rss"]
-    assert not module(x1, "vf", vfs=wanted)["changed"]
+    assert not module(x0, "vf", vfs=wanted)["changed"]
 
 
 def test_vfs_that_the_kernel_does_not_report_are_an_error(
-    x1: t.Any, simulated: t.Callable[[int], str]
+    x0: t.Any, simulated: t.Callable[[int], str]
 ) -> None:
     pf = simulated(1000)
-    reason = refusal(x1, "vf", vfs=[{"pf": pf, "vf": 999, "vlan": 100}])
+    reason = refusal(x0, "vf", vfs=[{"pf": pf, "vf": 999, "vlan": 100}])
     assert "of 1000 VFs" in reason
     assert "64 KiB" in reason
 
 
 @pytest.fixture
-def igb(x1: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> str:
-    return pfs["x1"][0]["mac"]
+def igb(x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> str:
+    return pfs["x0"][0]["mac"]
 
 
 @pytest.mark.parametrize(
@@ -114,47 +115,47 @@ def igb(x1: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> str:
     ],
 )
 def test_a_refused_attribute_leaves_the_vf_as_it_was(
-    x1: t.Any, igb: str, attribute: str, value: t.Any, reason: str
+    x0: t.Any, igb: str, attribute: str, value: t.Any, reason: str
 ) -> None:
-    before = module(x1, "vf", vfs=[{"pf": igb, "vf": 6}])["vfs"]
+    before = module(x0, "vf", vfs=[{"pf": igb, "vf": 6}])["vfs"]
     wanted = {"pf": igb, "vf": 6, "mac": "02:00:00:00:00:66", "vlan": 66, attribute: value}
-    assert reason in refusal(x1, "vf", vfs=[wanted])
-    assert module(x1, "vf", vfs=[{"pf": igb, "vf": 6}])["vfs"] == before
+    assert reason in refusal(x0, "vf", vfs=[wanted])
+    assert module(x0, "vf", vfs=[{"pf": igb, "vf": 6}])["vfs"] == before
 
 
-def test_an_attribute_that_the_driver_does_not_keep_is_refused(x1: t.Any, igb: str) -> None:
-    reason = refusal(x1, "vf", vfs=[{"pf": igb, "vf": 6, "query_rss": True}])
+def test_an_attribute_that_the_driver_does_not_keep_is_refused(x0: t.Any, igb: str) -> None:
+    reason = refusal(x0, "vf", vfs=[{"pf": igb, "vf": 6, "query_rss": True}])
     assert "does not keep query_rss" in reason
 
 
-def test_a_vf_that_the_host_uses_keeps_its_driver(x1: t.Any, igb: str) -> None:
+def test_a_vf_that_the_host_uses_keeps_its_driver(x0: t.Any, igb: str) -> None:
     bind: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6, "driver": "igbvf"}]}
     release: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6}]}
-    x1.check_output("modprobe igbvf")
+    x0.check_output("modprobe igbvf")
     try:
-        (device,) = module(x1, "pci_driver", **bind)["devices"]
+        (device,) = module(x0, "pci_driver", **bind)["devices"]
         base = f"/sys/bus/pci/devices/{device['address']}"
-        (interface,) = x1.file(f"{base}/net").listdir()
-        x1.check_output(f"ip link set dev {interface} up")
+        (interface,) = x0.file(f"{base}/net").listdir()
+        x0.check_output(f"ip link set dev {interface} up")
         in_use = f"interface {interface} is up"
-        assert in_use in refusal(x1, "pci_driver", **release)
-        assert x1.file(f"{base}/driver").exists
+        assert in_use in refusal(x0, "pci_driver", **release)
+        assert x0.file(f"{base}/driver").exists
         recount = {"pfs": [{"pf": igb, "numvfs": 3}], "at_boot": False}
-        assert in_use in refusal(x1, "numvfs", **recount)
+        assert in_use in refusal(x0, "numvfs", **recount)
     finally:
-        module(x1, "pci_driver", force=True, **release)
-        x1.check_output("modprobe -r igbvf")
-    assert not x1.file(f"{base}/driver").exists
+        module(x0, "pci_driver", force=True, **release)
+        x0.check_output("modprobe -r igbvf")
+    assert not x0.file(f"{base}/driver").exists
 
 
 def test_two_vfs_of_one_vlan_reach_each_other_and_no_other(
-    both: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]]
+    machines: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]]
 ) -> None:
     """On different hosts and in one subnet, so that only the VLAN separates them."""
     stations = {"x0": [(4, 100, 1)], "x1": [(4, 100, 2), (5, 200, 3)]}
     try:
         for name, vfs in stations.items():
-            machine, pf = both[name], pfs[name][0]["mac"]
+            machine, pf = machines[name], pfs[name][0]["mac"]
             machine.check_output("modprobe igbvf")
             for vf, vlan, number in vfs:
                 mac = f"02:00:00:00:02:{number:02x}"
@@ -175,15 +176,15 @@ def test_two_vfs_of_one_vlan_reach_each_other_and_no_other(
                     f" ip -n s{number} address add 10.9.0.{number}/24 dev {interface} &&"
                     f" ip -n s{number} link set dev {interface} up"
                 )
-        x0 = both["x0"]
+        x0 = machines["x0"]
         assert x0.run("ip netns exec s1 ping -c 3 -w 30 10.9.0.2").rc == 0
         assert x0.run("ip netns exec s1 ping -c 3 -w 5 10.9.0.3").rc != 0
         release = [{"pf": pfs["x1"][0]["mac"], "vf": 5}]
-        held = refusal(both["x1"], "pci_driver", devices=release)
+        held = refusal(machines["x1"], "pci_driver", devices=release)
         assert "another network namespace" in held
     finally:
         for name, vfs in stations.items():
-            machine, pf = both[name], pfs[name][0]["mac"]
+            machine, pf = machines[name], pfs[name][0]["mac"]
             machine.run("; ".join(f"ip netns delete s{number}" for _vf, _vlan, number in vfs))
             numbers = [vf for vf, _vlan, _number in vfs]
             devices = [{"pf": pf, "vf": vf} for vf in numbers]

@@ -12,6 +12,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import PcapReader
 
@@ -24,6 +25,11 @@ CYCLES = 3
 SSH = "-oControlMaster=auto -oControlPersist=60s -oServerAliveInterval=1 -oServerAliveCountMax=20"
 """What tells a connection that is silent from one that waits for a slow host."""
 VLANS = (611, 612)
+
+
+@pytest.fixture(scope="module")
+def x0(machines: dict[str, t.Any]) -> t.Any:
+    return machines["x0"]
 
 
 def copied(machine: t.Any, name: str) -> str:
@@ -95,10 +101,9 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
 
 
 def test_the_next_run_finishes_what_was_cut_off(
-    both: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+    x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
 ) -> None:
     """The connection breaks or is silent; the run ends, or goes on without anybody to tell."""
-    x0 = both["x0"]
     cutter = copied(x0, "cut_runs.py")
     macs = [pf["mac"] for pf in pfs["x0"]]
     for name, moment, sign, ends in (
@@ -135,10 +140,10 @@ def test_the_next_run_finishes_what_was_cut_off(
 
 
 def test_a_run_that_is_cut_off_while_it_reserves_has_no_host_changed(
-    both: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+    machines: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
 ) -> None:
-    x0, x1 = both["x0"], both["x1"]
-    before = {host: vfs(both[host], pfs[host][0]["mac"]) for host in both}
+    x0, x1 = machines["x0"], machines["x1"]
+    before = {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines}
     macs = " ".join(pf["mac"] for pf in pfs["x0"])
     start_unit = "systemd-run --quiet --collect --property=StandardOutput=truncate:/run/cut.json"
     cutter = copied(x0, "cut_runs.py")
@@ -154,7 +159,7 @@ def test_a_run_that_is_cut_off_while_it_reserves_has_no_host_changed(
     assert ledger(x1) == {}, "the reservation is taken back where the host is there"
     [(mzid, reserved)] = ledger(x0).items()
     assert {entry["state"] for entry in reserved} == {"reserved"}
-    assert {host: vfs(both[host], pfs[host][0]["mac"]) for host in both} == before
+    assert {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines} == before
     x0.check_output(f"kill -KILL {json.loads(x0.check_output('cat /run/cut.json'))['run']}")
 
     for name in ("materialize", "dematerialize"):
@@ -196,9 +201,9 @@ def contested(number: int, pfs: dict[str, list[dict[str, t.Any]]]) -> dict[str, 
 
 
 def test_of_experiments_at_once_each_is_given_on_all_hosts_or_on_none(
-    both: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
+    machines: dict[str, t.Any], pfs: dict[str, list[dict[str, t.Any]]], tmp_path: Path
 ) -> None:
-    before = {host: vfs(both[host], pfs[host][0]["mac"]) for host in both}
+    before = {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines}
     runs: dict[str, list[tuple[Path, subprocess.Popen[bytes]]]] = {}
     for number in range(EXPERIMENTS):
         model = tmp_path / f"race{number}.json"
@@ -214,7 +219,7 @@ def test_of_experiments_at_once_each_is_given_on_all_hosts_or_on_none(
         outcomes[mzid] = [
             json.loads(document.read_text())["outcome"] for document, _process in started
         ]
-    ledgers = {host: ledger(machine) for host, machine in both.items()}
+    ledgers = {host: ledger(machine) for host, machine in machines.items()}
     print(outcomes, ledgers)
 
     assert {outcome for told in outcomes.values() for outcome in told} <= {"ok", "refused"}
@@ -222,7 +227,7 @@ def test_of_experiments_at_once_each_is_given_on_all_hosts_or_on_none(
     assert given, "the oldest run waits for the others, and gets what it wants"
     assert set(ledgers["x0"]) == set(ledgers["x1"]) == given
     for host, held in ledgers.items():
-        after = vfs(both[host], pfs[host][0]["mac"])
+        after = vfs(machines[host], pfs[host][0]["mac"])
         taken = {entry["vf"]: entry for entries in held.values() for entry in entries}
         assert len(taken) == 2 * len(given)
         for vf, found in enumerate(after):
@@ -238,11 +243,11 @@ def test_of_experiments_at_once_each_is_given_on_all_hosts_or_on_none(
         document = tmp_path / "end.json"
         model = tmp_path / f"{mzid.partition('.')[0]}.json"
         assert start("dematerialize", document, str(model)).wait() == 0
-    assert {host: vfs(both[host], pfs[host][0]["mac"]) for host in both} == before
+    assert {host: vfs(machines[host], pfs[host][0]["mac"]) for host in machines} == before
 
 
-def test_of_runs_at_once_one_wins(x1: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> None:
-    race = program(x1, "race_runs.py", RACERS, pfs["x1"][0]["mac"])
+def test_of_runs_at_once_one_wins(x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]]) -> None:
+    race = program(x0, "race_runs.py", RACERS, pfs["x0"][0]["mac"])
 
     assert race["before"] == race["end"] == {}
     [(winner, held)] = race["after"].items()
@@ -258,14 +263,14 @@ def test_of_runs_at_once_one_wins(x1: t.Any, pfs: dict[str, list[dict[str, t.Any
 
 
 def test_no_frame_leaves_untagged_in_any_cycle(
-    x1: t.Any, pfs: dict[str, list[dict[str, t.Any]]]
+    x0: t.Any, pfs: dict[str, list[dict[str, t.Any]]]
 ) -> None:
-    pf = pfs["x1"][0]
-    x1.check_output("modprobe igbvf")
+    pf = pfs["x0"][0]
+    x0.check_output("modprobe igbvf")
     try:
-        done = program(x1, "cycle_runs.py", CYCLES, pf["mac"], *VLANS)
+        done = program(x0, "cycle_runs.py", CYCLES, pf["mac"], *VLANS)
     finally:
-        x1.check_output("modprobe -r igbvf")
+        x0.check_output("modprobe -r igbvf")
 
     seen: collections.Counter[tuple[str, str, int | None]] = collections.Counter()
     for wire in (TWIN / "wires").glob("*.pcap"):
@@ -277,4 +282,4 @@ def test_no_frame_leaves_untagged_in_any_cycle(
     vlans = dict(zip(done["macs"], VLANS, strict=True))
     assert {(mac, vlan) for _wire, mac, vlan in seen} == set(vlans.items())
     for mac, vlan in vlans.items():
-        assert seen[f"x1-{pf['name']}", mac, vlan] >= CYCLES, seen
+        assert seen[f"x0-{pf['name']}", mac, vlan] >= CYCLES, seen
