@@ -19,7 +19,7 @@ import signal
 import sys
 import typing as t
 
-sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+sys.path.insert(0, "/run/library")
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+sys.path.insert(0, "/run/library")
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402

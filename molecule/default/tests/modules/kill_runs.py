@@ -20,7 +20,7 @@ import signal
 import sys
 import typing as t
 
-sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+sys.path.insert(0, "/run/library")
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (  # noqa: E402
     _assignment,

@@ -17,7 +17,7 @@ import os
 import sys
 import typing as t
 
-sys.path.insert(0, "/usr/local/lib/mergetb-sriov/restore.pyz")
+sys.path.insert(0, "/run/library")
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _assignment, _request  # noqa: E402
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import (  # noqa: E402

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import shutil
 import subprocess
 import typing as t
 from pathlib import Path
@@ -30,6 +31,20 @@ VLANS = (611, 612)
 @pytest.fixture(scope="module")
 def x0(machines: dict[str, t.Any]) -> t.Any:
     return machines["x0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _library(x0: t.Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The host library, for the programs of this directory."""
+    archive = shutil.make_archive(
+        str(tmp_path_factory.mktemp("library") / "library"),
+        "gztar",
+        PROJECT / ".ansible/collections",
+        "ansible_collections/mergetb/sriov/plugins/module_utils",
+    )
+    x0.check_output("mkdir -p /run/library")
+    arguments = f"src={archive} dest=/run/library"
+    assert "failed" not in x0.ansible("ansible.builtin.unarchive", arguments, check=False)
 
 
 def copied(machine: t.Any, name: str) -> str:
