@@ -145,3 +145,15 @@ def test_the_first_run_that_did_not_end_well_is_told(facility: Facility) -> None
     assert document(facility)["mzid"] == "one.hello.demo"
     assert document(facility)["outcome"] == "refused"
     assert done.returncode == 4
+
+
+def test_what_was_kept_stays_in_the_device_map(facility: Facility) -> None:
+    """What the hosts had answered to an earlier run emptied it."""
+    take_back = {**ON_ALL, "roles": ["mergetb.sriov.dematerialize"], "ignore_errors": True}
+    in_use = {"dest": str(facility.directory / "x1/check"), "content": "VF is in use"}
+    becomes_used = {**ON_ALL, "tasks": [{"ansible.builtin.copy": in_use, "run_once": True}]}
+    give = imported("materialize")
+    play(facility, give, take_back, give, becomes_used, take_back)
+    assert calls(facility, "x0")[-1] == "absent (check)"
+    told = json.loads((facility.directory / "device_map.json").read_text(encoding="utf-8"))
+    assert told["devices"]
