@@ -168,7 +168,6 @@ def test_a_host_of_the_former_map_that_offers_no_vfs_any_more(
     (facility.directory / "device_map.json").write_text(json.dumps(former), encoding="utf-8")
     done = facility.run("materialize", *MATERIALIZE)
     assert done.returncode == 0
-    assert (
-        f"has host '{host}', which is not in group hypervisors any more"
-        in done.stdout + done.stderr
-    )
+    # Some releases of Ansible wrap the lines of a warning.
+    told = " ".join((done.stdout + done.stderr).split())
+    assert f"has host '{host}', which is not in group hypervisors any more" in told
