@@ -35,7 +35,7 @@ class UnsettledError(SriovError):
 class HostPf(t.NamedTuple):
     """A PF of the host as the run found it, with the attributes of its VFs by index.
 
-    *states* is `None` where the NIC keeps none for its VFs (no VST).
+    *states* is `None` if the NIC keeps none for its VFs (no VST).
     """
 
     pf: _pci.PF
@@ -59,7 +59,7 @@ class Found(t.NamedTuple):
 
 
 def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Found:
-    """What there is on the host, above all of the VFs that are claimed or that *mzid* holds."""
+    """Read the host, and of its VFs those that are claimed or that *mzid* holds."""
     vfs = {(item.pf_mac, item.vf) for item in claims}
     vfs.update(entry.key for entry in ledger.get(mzid, []))
     host_pfs = read_pfs(host, {mac for mac, _vf in vfs})
@@ -180,7 +180,7 @@ def states_of(host_pfs: t.Mapping[str, HostPf]) -> dict[int, dict[int, VfState]]
 
 
 def address_of(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
-    """Where the VF of *entry* is now; `None` where it is gone."""
+    """The present address of the VF of *entry*; `None` if it is gone."""
     host_pf = host_pfs.get(entry.pf_mac)
     return host_pf.pf.vfs[entry.vf] if host_pf and entry.vf < len(host_pf.pf.vfs) else None
 

@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Ledger
 
 
-# A VF with this takes which it likes.
+# A VF with this MAC chooses its own.
 _NO_MAC = "00:00:00:00:00:00"
 
 

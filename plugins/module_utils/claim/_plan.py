@@ -80,7 +80,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
         )
         for entry in held.values()
     ]
-    # Reserved as it is held means that it is to be taken back: nobody reserves what stays.
+    # Nobody reserves a VF that stays, so a reservation equal to what is held is to take it back.
     reserved += [entry._replace(state=_ledger.RESERVED) for entry in leaving]
     steps = _steps(leaving, staying, policy, found)
     touched = {step.target.address for step in steps}
@@ -159,7 +159,7 @@ def _values(item: Claim, policy: Policy, state: VfState) -> dict[str, t.Any]:
 
 
 def _optional(target: _isolation.Target, policy: Policy) -> _isolation.Target:
-    """*target* with the attributes that the VF may go without told apart."""
+    """*target*, with the attributes that the VF may go without as `optional`."""
     names = {name for name in target.values if name in policy.dispensable}
     return target._replace(
         values={name: value for name, value in target.values.items() if name not in names},
@@ -247,7 +247,7 @@ def difference(plan: ClaimPlan, devices: t.Mapping[str, _pci.Device]) -> dict[st
 def devices_of(
     claims: t.Sequence[Claim], entries: t.Iterable[Entry], devices: t.Mapping[str, _pci.Device]
 ) -> list[dict[str, t.Any]]:
-    """What the device map says of each claim, which *entries* says, in the order of the claims."""
+    """The device of each claim for the device map, in the order of the claims, from *entries*."""
     return [
         {
             "node": entry.node,

@@ -185,10 +185,10 @@ def has_any(ledger: Ledger, mzid: str, run: str) -> bool:
 
 
 def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
-    """Raise `LostReservationError` where *run* has not reserved all that *planned* changes.
+    """Raise `LostReservationError` if *run* has not reserved all that *planned* changes.
 
-    So it does where another run has reserved something: that has another aim, or it would have been
-    shared, and came between on a host where *run* had nothing to reserve.
+    It raises it also if another run has a reservation of its own. That run has another aim, since
+    equal aims share a reservation, and it came between on a host where *run* had none to make.
     """
     entries = [entry for entry in planned.before.get(mzid, []) if entry.runs]
     reserved = {entry.key: _aim(entry) for entry in entries if run in entry.runs}

@@ -116,7 +116,7 @@ def _told(error: Exception) -> str:
 
 
 def _settled(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> bool:
-    """Whether the VF of *entry* is there, or will not come: a boot makes no VFs of a moved PF."""
+    """Whether no waiting helps: the VF is there, or its PF moved, so that no boot makes it."""
     host_pf = host_pfs.get(entry.pf_mac)
     return host_pf is not None and (
         host_pf.pf.address != entry.pf_address or entry.vf < len(host_pf.pf.vfs)
@@ -198,7 +198,7 @@ def _steps(
 
 
 def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
-    """Why the VF of *entry* may not be given to its guest as it is; `None` where nothing is."""
+    """Why the VF of *entry* may not be given to its guest as it is; `None` if it may."""
     host_pf = host_pfs.get(entry.pf_mac)
     pf = f"PF {entry.pf_name} ({entry.pf_mac})"
     again = "run mergetb.sriov.materialize for it again"
@@ -230,7 +230,7 @@ def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
 def main(argv: t.Sequence[str] | None = None) -> int:
     """The program that a boot starts.
 
-    1 where a VF is not as the ledger says, and 75 where another try may help.
+    1 if a VF is not as the ledger says, and 75 if another try may help.
     """
     parser = argparse.ArgumentParser(
         prog="mergetb-sriov-restore",

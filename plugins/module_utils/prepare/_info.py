@@ -161,7 +161,7 @@ def _answer(settings: t.Mapping[str, _output.Setting], problem: str | None) -> d
 def _group_mates(host: Host, vfs: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     """The functions that keep each of *vfs* from a guest of its own, by the VF's address.
 
-    Those are the others of its IOMMU group; but for bridges, which VFIO does not mind.
+    These are the other members of its IOMMU group, except bridges, which VFIO accepts there.
     """
     members: dict[str, list[str]] = {}
     for device in vfs:

@@ -333,12 +333,12 @@ def firmware_settings(
 
 
 def card_of(address: str) -> str:
-    """What the addresses of all functions of a card begin with, which have one firmware."""
+    """The beginning that the addresses of a card's functions share. They have one firmware."""
     return address.rpartition(".")[0]
 
 
 def _where_to_look(host: Host) -> str:
-    """What helps where a PF is missing: a NIC without a driver has no interface and no MAC."""
+    """The remedy for a missing PF: a NIC without a driver has no interface and no MAC."""
     idle = [
         f"{address} [{identity.vendor[2:]}:{identity.device[2:]}]"
         for address in _pci.devices(host)

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 _DRIVERS = "/sys/bus/pci/drivers"
 _PROBE = "/sys/bus/pci/drivers_probe"
 _BIND_SECONDS = 30
-# Where one function takes all of that time, the others of the run are not waited for as long.
+# If one function takes all of that time, the run waits less for the others.
 _NEXT_SECONDS = 5
 
 # VFIO gives a group to a process only while none of its members has a driver that could use the
@@ -82,7 +82,7 @@ def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Bindin
 
 
 def change(device: _pci.Device, driver: str | None) -> DriverChange | None:
-    """What gives *device* the *driver*, `None` where it has it."""
+    """The change that gives *device* the *driver*; `None` if it has it."""
     if device.driver == driver and (driver or not device.driver_override):
         return None
     return DriverChange(device.address, device.driver, driver, device.driver_override)

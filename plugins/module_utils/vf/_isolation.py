@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
     # The change of the VF at an address.
     _Attributes = tuple[str, _attributes.AttributeChange]
 
-# What no driver may change behind the back of a run, asked for or not; trust is off, if not asked.
+# A driver may change none of these unnoticed, asked for or not. Trust is off unless asked for.
 _ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 
 
@@ -83,7 +83,7 @@ def plan(
         return {change.vf: change for change in _attributes.plan(asked, states)}
 
     attributes = changes((item, item.values) for item in targets)
-    # What the driver takes as one is refused as one, and nothing else with it.
+    # The driver gets these in one call, and refuses them together, but nothing else with them.
     optional = [
         changes(
             (item, {name: item.optional[name] for name in group if name in item.optional})
@@ -180,7 +180,7 @@ def _last_look(
 def _wrong(
     step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
 ) -> str | None:
-    """How the VF of *step* differs from what it must be, having to go without *refused*."""
+    """How the VF of *step* differs from what it must be, the attributes *refused* aside."""
     if step.expected is None:
         return None if states is None else "its PF keeps attributes for VFs, which it did not"
     if states is None:

@@ -218,7 +218,7 @@ def in_use(host: Host, plan: VfCountPlan) -> list[str]:
 def _missed(host: Host, plan: VfCountPlan) -> list[str]:
     """The VFs of the ledger that are not there, and that with *plan* no boot makes any more."""
     rules = counts_at_boot(host) if plan.rules is not None else {}
-    # What each PF is told by here, and the first of its VFs that `_usage` knows nothing of.
+    # Each PF: its name here and in the ledger, its count, and the first VF unknown to `_usage`.
     lowered = [
         (change.pf.address, change.pf.mac or change.pf.address, change.numvfs, _known(change))
         for change in plan.changes
