@@ -84,6 +84,16 @@ options:
         description: See P(mergetb.sriov.vfs#role).
         type: bool
         default: false
+      reboot:
+        description:
+          - Whether the run may reboot the host. The plan assumes so anyhow. If it is true, VFs in
+            use are among the RV(blockers) of a reboot.
+        type: bool
+        default: false
+      reboot_held:
+        description: See P(mergetb.sriov.reboot#role).
+        type: bool
+        default: false
   materialize:
     description:
       - Plan the call of M(mergetb.sriov.materialization) with these options.
@@ -236,6 +246,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "kernel_modules": {"type": "list", "elements": "str", "default": []},
             "restore_before": {"type": "list", "elements": "str", "default": []},
             "force": {"type": "bool", "default": False},
+            "reboot": {"type": "bool", "default": False},
+            "reboot_held": {"type": "bool", "default": False},
         },
     },
     "materialize": {"type": "dict"},

@@ -18,6 +18,7 @@ description:
   - It fails if a cause is still there after the reboot that was made for it. So there is no more
     than one reboot for a cause, over any number of runs.
   - It also fails if a cause takes a power cycle, in every run until the cause is gone.
+  - With O(reboot=true) it fails if VFs are in use, unless O(held=true).
 extends_documentation_fragment:
   - mergetb.sriov._attributes
   - mergetb.sriov._attributes.change
@@ -47,6 +48,12 @@ options:
         default: false
   reboot:
     description: Whether the host is rebooted for these causes right after this task.
+    type: bool
+    default: false
+  held:
+    description:
+      - Whether the host may be rebooted although somebody uses its VFs, or a materialization holds
+        them. Without it, the module fails with O(reboot=true), names the users, and marks nothing.
     type: bool
     default: false
 seealso:
@@ -87,6 +94,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _usage
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "causes": {
@@ -101,6 +109,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "reboot": {"type": "bool", "default": False},
+    "held": {"type": "bool", "default": False},
 }
 
 
@@ -109,6 +118,8 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     causes = [_reboot.Cause(**cause) for cause in params["causes"]]
     boot_id = _reboot.boot_id(host)
     after = _reboot.plan(before, causes, boot_id, reboot=params["reboot"])
+    if params["reboot"] and not params["held"] and _reboot.is_made(after, causes, boot_id):
+        _reboot.refuse_used(_usage.used_vfs(host, _pci.all_pfs(host)))
     if not check_mode and after != before:
         _reboot.write(host, after)
     _reboot.refuse(after, causes, boot_id)

@@ -136,7 +136,7 @@ class Facility:
             check=False,
             ANSIBLE_INVENTORY_ENABLED="ansible.builtin.yaml",
             ANSIBLE_CALLBACK_PLUGINS=str(_HERE / "callback"),
-            ANSIBLE_CALLBACKS_ENABLED="tasks",
+            ANSIBLE_CALLBACKS_ENABLED="tasks,mergetb.sriov.progress",
             ANSIBLE_FORKS=str(2 * (os.cpu_count() or 1)),
             TASKS=str(tasks),
         )

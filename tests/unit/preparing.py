@@ -280,7 +280,7 @@ STATES = [
     State(count_to_change_with_a_claim, WANTED, "blocked"),
     State(lost_iommu, WANTED, "reboot", "reboot"),
     State(count_to_change_and_lost_iommu, WANTED, "reboot", "reboot"),
-    State(claims_and_lost_iommu, WANTED, "reboot", "reboot"),
+    State(claims_and_lost_iommu, WANTED._replace(reboot_held=True), "reboot", "reboot"),
     State(claims_to_lose_and_lost_iommu, WANTED, "blocked"),
     State(unknown_module, WANTED, "blocked"),
     State(module_unloaded_and_lost_iommu, WANTED, "reboot", "reboot"),

@@ -19,6 +19,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors impo
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _usage
 
 PATH = "/var/lib/mergetb-sriov/reboots.json"
 
@@ -78,6 +79,21 @@ def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str
         )
     if problems:
         raise SriovError(". ".join(problems))
+
+
+def is_made(markers: t.Mapping[str, str], causes: t.Sequence[Cause], boot_id: str) -> bool:
+    """Whether a run that may reboot the host reboots it, by *markers* as planned for *causes*."""
+    return bool(causes) and all(marker == boot_id for marker in markers.values())
+
+
+def refuse_used(used: t.Sequence[_usage.UsedVf]) -> None:
+    """Raise `SriovError` if VFs are *used*, which a reboot takes from their users."""
+    if used:
+        raise SriovError(
+            "a reboot is pending, and would take VFs that are in use: "
+            f"{'; '.join(line for each in used for line in each.lines)}. End that use first, or "
+            "reboot the host all the same with sriov_reboot_held=true"
+        )
 
 
 def steps(before: t.Mapping[str, str], after: t.Mapping[str, str]) -> dict[str, list[str]]:

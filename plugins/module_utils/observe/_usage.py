@@ -59,6 +59,32 @@ def holders(
     return {address: texts for address, texts in found.items() if texts}
 
 
+class UsedVf(t.NamedTuple):
+    """VF number *vf* of the PF at *pf*, itself at *address*, and who uses it, as text."""
+
+    pf: str
+    vf: int
+    address: str
+    users: list[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """One sentence for each user."""
+        return [f"VF {self.vf} ({self.address}) of PF {self.pf}: {user}" for user in self.users]
+
+
+def used_vfs(host: Host, pfs: t.Iterable[_pci.PF]) -> list[UsedVf]:
+    """The VFs of *pfs* that somebody uses or holds; raises `SriovError` as `holders`."""
+    pfs = list(pfs)
+    used = holders(host, [address for pf in pfs for address in pf.vfs])
+    return [
+        UsedVf(pf.address, vf, address, used[address])
+        for pf in pfs
+        for vf, address in enumerate(pf.vfs)
+        if address in used
+    ]
+
+
 def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     """Who on this host works with one of *devices*, in the form of `holders`."""
     found: dict[str, list[str]] = {}

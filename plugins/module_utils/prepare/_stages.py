@@ -109,6 +109,8 @@ class Preparation(t.NamedTuple):
     kernel_modules: t.Sequence[str]
     restore_before: t.Sequence[str]
     force: bool
+    reboot: bool = False
+    reboot_held: bool = False
 
 
 def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
@@ -128,7 +130,10 @@ def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
 
 
 def prepare(host: Host, wanted: Preparation) -> RunPlan:
-    """The plan of the role `prepare`, which is allowed to restart the host."""
+    """The plan of the role `prepare`, as if the host may be restarted.
+
+    With `reboot` in *wanted* it may: then VFs in use are a blocker, unless there is `reboot_held`.
+    """
     preparing = _Preparing(host, wanted)
     for stage in STAGES:
         if preparing.blockers and stage.rests_on_others:
@@ -251,15 +256,12 @@ class _Preparing:
         if not self._causes:
             return _reboot.steps(markers, after)
         self._restart = REBOOT
-        users = _usage.holders(
-            self._host, [vf for facts in self._seen.found.values() for vf in facts.pf.vfs]
-        )
+        used = _usage.used_vfs(self._host, [facts.pf for facts in self._seen.found.values()])
         self._disturbed += [
-            Disturbed(facts.pf.address, index, address, "reboot", users[address])
-            for facts in self._seen.found.values()
-            for index, address in enumerate(facts.pf.vfs)
-            if address in users
+            Disturbed(each.pf, each.vf, each.address, "reboot", each.users) for each in used
         ]
+        if self._wanted.reboot and not self._wanted.reboot_held:
+            _reboot.refuse_used(used)
         # The run looks at the host again, and forgets what it was for.
         return {"host": [REBOOT], **_reboot.steps(after, {})}
 

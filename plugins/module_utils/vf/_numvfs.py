@@ -201,17 +201,8 @@ def plan_all(
 
 def in_use(host: Host, plan: VfCountPlan) -> list[str]:
     """Who uses or holds VFs that *plan* destroys or that no boot is going to make again."""
-    destroyed = {
-        address: f"VF {vf} ({address}) of PF {change.pf.address}"
-        for change in plan.changes
-        if "sriov_numvfs 0" in change.steps
-        for vf, address in enumerate(change.pf.vfs)
-    }
-    problems = [
-        f"{destroyed[address]}: {text}"
-        for address, texts in _usage.holders(host, destroyed).items()
-        for text in texts
-    ]
+    doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
+    problems = [line for used in _usage.used_vfs(host, doomed) for line in used.lines]
     return problems + _missed(host, plan)
 
 

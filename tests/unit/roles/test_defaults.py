@@ -35,6 +35,7 @@ def test_the_plan_is_that_of_the_run(role: str) -> None:
 def test_no_role_restarts_a_host_unasked() -> None:
     assert defaults("prepare") == {"sriov_reboot": False}
     assert defaults("reboot")["sriov_reboot"] is False
+    assert defaults("reboot")["sriov_reboot_held"] is False
 
 
 @pytest.mark.parametrize("role", ["restore", "plan"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.modules import reboot_marker
+from ansible_collections.mergetb.sriov.tests.unit import preparing
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
 
@@ -78,3 +79,18 @@ def test_a_power_cycle_is_remembered_until_it_cured(machine: Machine, run: Runne
     assert run(causes=[])["changed"]
     assert _reboot.read(machine) == {}
     assert not run(causes=[])["changed"]
+
+
+def test_a_reboot_that_takes_vfs_is_refused_and_not_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = preparing.bare(tmp_path)
+    preparing.claims_and_lost_iommu(host)
+    run = Runner(reboot_marker, host, monkeypatch, capsys)
+
+    for check_mode in (True, False):
+        failed = run(check_mode=check_mode, causes=CAUSES, reboot=True)
+        assert "VF 0 (0000:01:10.0) of PF 0000:01:00.0: materialization" in failed["msg"]
+        assert _reboot.read(host) == {}
+    assert not run(causes=CAUSES)["changed"], "without a reboot, nobody loses a VF"
+    assert run(causes=CAUSES, reboot=True, held=True)["changed"]
