@@ -11,13 +11,14 @@ short_description: How far the preparation of a facility has got
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
-  - Shows at the end of each wave of a play with the role P(mergetb.sriov.prepare#role) how many
-    hosts are ready, were restarted, wait for a restart, were refused, failed or were not reached,
-    and how many are left. It names each host that is not ready, with the reason.
-  - A wave is what C(serial) of the play takes at once. In the playbook C(mergetb.sriov.prepare),
-    the variable C(sriov_serial) sets it, and without that all hosts are one wave.
+  - Shows at the end of each wave how many hosts are ready, were restarted, wait for a restart,
+    were refused, failed or were not reached, and how many are left. It names each host that is not
+    ready, with the reason.
+  - This is for plays that have the role P(mergetb.sriov.prepare#role) under C(roles), as the
+    playbook C(mergetb.sriov.prepare) has it. It leaves other plays alone.
+  - A wave is what C(serial) of the play takes at once. In that playbook, C(-e sriov_serial=…) sets
+    it, and without that all hosts are one wave.
   - If the play stops before its last wave, it says so, and what to do.
-  - Leaves other plays alone.
 requirements:
   - enable in the configuration, for example by the environment variable
     C(ANSIBLE_CALLBACKS_ENABLED=mergetb.sriov.progress)
@@ -29,7 +30,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _progress
 
 _ROLE = "mergetb.sriov.prepare"
-_PLAN, _REBOOT = "mergetb.sriov.plan_info", "ansible.builtin.reboot"
+_REBOOT = "mergetb.sriov.reboot"
 
 
 class CallbackModule(CallbackBase):
@@ -45,11 +46,11 @@ class CallbackModule(CallbackBase):
         self._wave: _progress.Wave | None = None
         self._waves = self._left = 0
         self._play: str | None = None
-        self._blocked: set[str] = set()
+        self._lost: dict[str, tuple[str, t.Any]] = {}
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         """Begin a wave if the play has the role. Ansible starts the play anew for each wave."""
-        self._end_wave(play_goes_on=play._uuid == self._play)
+        self._end_wave(goes_on=play._uuid == self._play)
         if _ROLE not in [role.get_name() for role in play.roles]:
             self._play = None
             return
@@ -59,43 +60,59 @@ class CallbackModule(CallbackBase):
             self._play, self._waves, self._left = play._uuid, 0, len(everybody)
         self._waves += 1
         self._left -= len(hosts)
-        self._wave = _progress.Wave(self._waves, hosts, self._left)
+        self._wave = _progress.Wave(
+            self._waves, hosts, self._left, check_mode=bool(play.check_mode)
+        )
+        # A host that was lost in an earlier play takes no part in this one.
+        for host, lost in self._lost.items():
+            self._wave.reach(host, *lost)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """Forget the play: Ansible began it with hosts that it is not about."""
+        self._wave = self._play = None
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         """Note what the task says of its host."""
         if self._wave is None:
             return
         task, host = result._task, result._host.get_name()
-        if task.resolved_action == _PLAN and result._result.get("state") == "blocked":
-            self._blocked.add(host)
-        elif task.resolved_action == _REBOOT:
+        outcome = task.vars.get("_sriov_progress")
+        if _is_reboot(task):
             self._wave.restart(host)
-        elif (outcome := task.vars.get("_sriov_progress")) is not None:
+        elif outcome is not None:
             self._wave.reach(host, outcome)
 
     def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
         """Note why the host failed."""
-        if self._wave is not None and not ignore_errors:
-            host = result._host.get_name()
-            outcome = _progress.REFUSED if host in self._blocked else _progress.FAILED
-            self._wave.reach(host, outcome, result._result.get("msg", ""))
+        task = result._task
+        if self._wave is not None and _is_reboot(task) and result._result.get("rebooted"):
+            self._wave.restart(result._host.get_name())
+        if not ignore_errors:
+            outcome = task.vars.get("_sriov_progress", _progress.FAILED)
+            self._lose(result, outcome)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
         """Note why the host was not reached."""
-        if self._wave is not None:
-            message = result._result.get("msg", "")
-            self._wave.reach(result._host.get_name(), _progress.UNREACHABLE, message)
+        if not result._task.ignore_unreachable:
+            self._lose(result, _progress.UNREACHABLE)
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         """End the last wave."""
-        self._end_wave(play_goes_on=False)
+        self._end_wave(goes_on=False)
 
-    def _end_wave(self, *, play_goes_on: bool) -> None:
-        if self._wave is None:
-            return
-        lines = self._wave.lines()
-        if self._wave.left and not play_goes_on:
-            lines.append(_progress.stopped(self._wave.left))
+    def _lose(self, result: t.Any, outcome: str) -> None:
+        host = result._host.get_name()
+        self._lost[host] = (outcome, result._result.get("msg", ""))
+        if self._wave is not None:
+            self._wave.reach(host, *self._lost[host])
+
+    def _end_wave(self, *, goes_on: bool) -> None:
+        if self._wave is not None:
+            for line in self._wave.lines(goes_on=goes_on):
+                self._display.display(line)
         self._wave = None
-        for line in lines:
-            self._display.display(line)
+
+
+def _is_reboot(task: t.Any) -> bool:
+    role = task._role.get_name() if task._role else None
+    return bool(role == _REBOOT and task.resolved_action == "ansible.builtin.reboot")

@@ -94,7 +94,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _reboot
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _usage
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _usage
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "causes": {
@@ -119,7 +119,7 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
     boot_id = _reboot.boot_id(host)
     after = _reboot.plan(before, causes, boot_id, reboot=params["reboot"])
     if params["reboot"] and not params["held"] and _reboot.is_made(after, causes, boot_id):
-        _reboot.refuse_used(_usage.used_vfs(host, _pci.all_pfs(host)))
+        _reboot.refuse_used(_usage.used_nic_vfs(host))
     if not check_mode and after != before:
         _reboot.write(host, after)
     _reboot.refuse(after, causes, boot_id)

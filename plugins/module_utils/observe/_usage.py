@@ -60,17 +60,21 @@ def holders(
 
 
 class UsedVf(t.NamedTuple):
-    """VF number *vf* of the PF at *pf*, itself at *address*, and who uses it, as text."""
+    """VF number *vf* of the PF at *pf*, itself at *address*, and who uses it, as text.
+
+    The number is `None` while the kernel takes the VF away, which waits for its user.
+    """
 
     pf: str
-    vf: int
+    vf: int | None
     address: str
     users: list[str]
 
     @property
     def lines(self) -> list[str]:
         """One sentence for each user."""
-        return [f"VF {self.vf} ({self.address}) of PF {self.pf}: {user}" for user in self.users]
+        name = self.address if self.vf is None else f"{self.vf} ({self.address})"
+        return [f"VF {name} of PF {self.pf}: {user}" for user in self.users]
 
 
 def used_vfs(host: Host, pfs: t.Iterable[_pci.PF]) -> list[UsedVf]:
@@ -83,6 +87,34 @@ def used_vfs(host: Host, pfs: t.Iterable[_pci.PF]) -> list[UsedVf]:
         for vf, address in enumerate(pf.vfs)
         if address in used
     ]
+
+
+def used_nic_vfs(host: Host) -> list[UsedVf]:
+    """The VFs of all NICs of *host* that somebody uses or holds; raises as `holders`.
+
+    The kernel takes away the link of a PF to its VF before the VF (sriov_del_vfs()), so these are
+    found by their own link. VFs of other devices, such as accelerators, count if VFIO has them.
+    """
+    vfs = [address for address in _pci.devices(host) if _is_nic_vf(host, address)]
+    used = holders(host, vfs)
+    found = []
+    for address in used:
+        pf = host.link(f"{_pci.DEVICES}/{address}/physfn") or ""
+        links = [name for name in host.names(f"{_pci.DEVICES}/{pf}") if name.startswith("virtfn")]
+        numbers = [
+            int(name[len("virtfn") :])
+            for name in links
+            if host.link(f"{_pci.DEVICES}/{pf}/{name}") == address
+        ]
+        found.append(UsedVf(pf, numbers[0] if numbers else None, address, used[address]))
+    return found
+
+
+def _is_nic_vf(host: Host, address: str) -> bool:
+    return _pci.is_vf(host, address) and (
+        _pci.read_identity(host, address).device_class.startswith(_pci.NETWORK_CLASS)
+        or "vfio" in (_pci.read_device(host, address).driver or "")
+    )
 
 
 def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:

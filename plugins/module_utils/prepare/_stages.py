@@ -256,9 +256,11 @@ class _Preparing:
         if not self._causes:
             return _reboot.steps(markers, after)
         self._restart = REBOOT
-        used = _usage.used_vfs(self._host, [facts.pf for facts in self._seen.found.values()])
+        used = _usage.used_nic_vfs(self._host)
         self._disturbed += [
-            Disturbed(each.pf, each.vf, each.address, "reboot", each.users) for each in used
+            Disturbed(each.pf, each.vf, each.address, "reboot", each.users)
+            for each in used
+            if each.vf is not None
         ]
         if self._wanted.reboot and not self._wanted.reboot_held:
             _reboot.refuse_used(used)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 READY, WAITING, REFUSED, FAILED = "ready", "waiting", "refused", "failed"
-UNREACHABLE, STOPPED = "unreachable", "stopped"
+UNREACHABLE, UNPREPARED = "unreachable", "unprepared"
 
 _WORDS = {
     READY: "ready",
@@ -17,26 +17,34 @@ _WORDS = {
     REFUSED: "refused",
     FAILED: "failed",
     UNREACHABLE: "not reached",
-    STOPPED: "stopped, since other hosts failed",
+    UNPREPARED: "not prepared to the end",
 }
 """What is said of each outcome, in this order."""
+
+_LOST = (REFUSED, FAILED, UNREACHABLE)
 
 
 class Told(t.NamedTuple):
     """What the tasks of a host have told: the last *outcome* that it got to, and why."""
 
-    outcome: str = STOPPED
+    outcome: str = UNPREPARED
     reason: str = ""
     restarted: bool = False
 
 
 class Wave:
-    """The *hosts* that a run prepares together, the *number*th, with *left* hosts behind them."""
+    """The *hosts* that a run prepares together, the *number*th, with *left* hosts behind them.
 
-    def __init__(self, number: int, hosts: t.Sequence[str], left: int) -> None:
+    In *check_mode* all that is told is what would be.
+    """
+
+    def __init__(
+        self, number: int, hosts: t.Sequence[str], left: int, *, check_mode: bool = False
+    ) -> None:
         self._number = number
         self._told = {host: Told() for host in hosts}
-        self.left = left
+        self._check_mode = check_mode
+        self._left = left
 
     def reach(self, host: str, outcome: str, reason: object = "") -> None:
         """Note that *host* has got to *outcome*."""
@@ -44,12 +52,15 @@ class Wave:
             self._told[host] = self._told[host]._replace(outcome=outcome, reason=_text(reason))
 
     def restart(self, host: str) -> None:
-        """Note that *host* was restarted."""
+        """Note that *host* was restarted, so that it no longer waits for that."""
         if host in self._told:
-            self._told[host] = self._told[host]._replace(restarted=True)
+            self._told[host] = Told(restarted=True)
 
-    def lines(self) -> list[str]:
-        """The counts of the outcomes, and each host that is not ready, with the reason."""
+    def lines(self, *, goes_on: bool) -> list[str]:
+        """The counts of the outcomes, and each host that is not ready, with the reason.
+
+        If the run does not go on although hosts are left, the last line says what to do.
+        """
         told = self._told
         counts = {
             outcome: sum(each.outcome == outcome for each in told.values()) for outcome in _WORDS
@@ -61,26 +72,40 @@ class Wave:
         ]
         restarted = sum(each.restarted for each in told.values())
         if restarted:
-            shares.append(f"{restarted} of these {'was' if restarted == 1 else 'were'} restarted")
+            shares.append(f"{restarted} of these restarted")
         hosts = f"{len(told)} host{'s' * (len(told) != 1)}"
-        return [f"Wave {self._number}, {hosts}: {', '.join(shares)}; {self.left} left"] + [
+        would = " would be" if self._check_mode else ""
+        lines = [
+            f"Wave {self._number}, {hosts}{would}: {', '.join(shares)}; {self._left} left",
+            *self._hosts_to_see_to(),
+        ]
+        if self._left and not goes_on:
+            lines.append(self._advice())
+        return lines
+
+    def _hosts_to_see_to(self) -> list[str]:
+        return [
             f"  {host}: {_WORDS[each.outcome]}{': ' * bool(each.reason)}{each.reason}"
             for outcome in _WORDS
             if outcome != READY
-            for host, each in told.items()
+            for host, each in self._told.items()
             if each.outcome == outcome
         ]
 
-
-def stopped(left: int) -> str:
-    """What to do after a run that ended with hosts left."""
-    return (
-        f"The run stopped with {left} left, because too many hosts failed in this wave. Mend them, "
-        "or leave them out with --limit, and run the same again: it asks a host that is ready once "
-        "and changes nothing there."
-    )
+    def _advice(self) -> str:
+        lost = any(each.outcome in _LOST for each in self._told.values())
+        reason = ", because too many hosts failed in this wave" if lost else ""
+        remedy = "Mend them, or leave them out with --limit, and run" if lost else "Run"
+        return (
+            f"The run stopped with {self._left} left{reason}. {remedy} the same again: it asks a "
+            "host that is ready once and changes nothing there."
+        )
 
 
 def _text(reason: object) -> str:
+    """One line that a terminal shows as it is."""
     items = reason if isinstance(reason, list) else [reason]
-    return " ".join("; ".join(str(item) for item in items).split())
+    line = " ".join("; ".join(str(item) for item in items).split())
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
