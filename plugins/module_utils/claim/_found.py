@@ -59,7 +59,7 @@ class Found(t.NamedTuple):
 
 
 def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Found:
-    """Read the host, and of its VFs those that are claimed or that *mzid* holds."""
+    """Read the host, with the VFs that are claimed or that *mzid* holds."""
     vfs = {(item.pf_mac, item.vf) for item in claims}
     vfs.update(entry.key for entry in ledger.get(mzid, []))
     host_pfs = read_pfs(host, {mac for mac, _vf in vfs})

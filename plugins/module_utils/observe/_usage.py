@@ -93,7 +93,8 @@ def used_nic_vfs(host: Host) -> list[UsedVf]:
     """The VFs of all NICs of *host* that somebody uses or holds; raises as `holders`.
 
     The kernel takes away the link of a PF to its VF before the VF (sriov_del_vfs()), so these are
-    found by their own link. VFs of other devices, such as accelerators, count if VFIO has them.
+    found by their own link. VFs of other devices, such as accelerators, count if VFIO has them. A
+    VF of the ledger that is gone does not count: nobody can lose it.
     """
     vfs = [address for address in _pci.devices(host) if _is_nic_vf(host, address)]
     used = holders(host, vfs)

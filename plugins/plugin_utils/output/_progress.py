@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far a run of `prepare` has got: one table a wave of hosts."""
+"""How far a run of `prepare` has got, told for each wave of hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
     UNREACHABLE: "not reached",
     UNPREPARED: "not prepared to the end",
 }
-"""What is said of each outcome, in this order."""
+"""How the lines name each outcome, in this order."""
 
 _LOST = (REFUSED, FAILED, UNREACHABLE)
 
@@ -35,7 +35,7 @@ class Told(t.NamedTuple):
 class Wave:
     """The *hosts* that a run prepares together, the *number*th, with *left* hosts behind them.
 
-    In *check_mode* all that is told is what would be.
+    In *check_mode* the lines tell what would be.
     """
 
     def __init__(
