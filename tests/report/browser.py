@@ -55,11 +55,13 @@ class Browser:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self._size: list[int] = []
 
     def open(self, path: Path) -> None:
         """Show a file, as from a mail attachment, and wait until its map is complete."""
         self.driver.get(path.resolve().as_uri())
         self.until(lambda: self.script("return document.documentElement.dataset.ready"))
+        self._until_sized()
 
     def until(self, condition: t.Callable[[], t.Any]) -> t.Any:
         """Wait for a condition and return what it did."""
@@ -114,6 +116,13 @@ class Browser:
         """Let the page have this size, which may be smaller than Chromium's smallest window."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self._size = [width, height]
+        self._until_sized()
+
+    def _until_sized(self) -> None:
+        """Wait for the size: on a busy machine, a new page is laid out in another one first."""
+        if self._size:
+            self.until(lambda: self.script("return [innerWidth, innerHeight]") == self._size)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write what is seen, or the whole page, as PNG."""
