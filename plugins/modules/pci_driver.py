@@ -113,9 +113,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     with _ledger.exclusive(host, check_mode=check_mode):
         wanted = _driver.resolve(host, params["devices"])
-        devices = [_pci.read_device(host, item.address) for item in wanted]
+        devices = _pci.read_devices(host, [item.address for item in wanted])
         changes = _driver.plan(devices, wanted)
-        _driver.check(host, wanted)
+        _driver.check(host, devices, wanted)
         if not params["force"]:
             _driver.refuse_used(host, changes)
         if not check_mode:

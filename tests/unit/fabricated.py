@@ -24,7 +24,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host, Turn, _Call
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
     Link,
     NoVfAttributesError,
@@ -346,13 +346,39 @@ class Machine(Host):
         }
         effects.get(os.path.basename(path), self.put)(path, value)
 
-    def _helper_call(
-        self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
-    ) -> t.Any:
+    def read_all(self, paths: t.Sequence[str]) -> list[str | None]:
+        return [self.read(path) for path in paths]
+
+    def write_in_turn(
+        self, turns: t.Sequence[Turn], *, seconds: float = 60
+    ) -> tuple[int, Exception | None]:
+        for number, turn in enumerate(turns):
+            try:
+                for path, value in turn.writes:
+                    self.write(path, value, seconds=seconds)
+            except OSError as error:
+                return number, error
+            if self.link(turn.link) != turn.outcome:
+                return number, None
+        return len(turns), None
+
+    def _helper_calls(
+        self, seconds: float, calls: t.Sequence[_Call]
+    ) -> tuple[list[t.Any], Exception | None]:
+        answers: list[t.Any] = []
+        for call in calls:
+            if self._is_fifo(call.path):
+                return super()._helper_calls(seconds, calls)
+            try:
+                answers.append(call.function(*call.arguments))
+            except Exception as error:
+                return answers, error
+        return answers, None
+
+    def _is_fifo(self, path: str) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISFIFO(os.stat(self.path(path)).st_mode):
-                return super()._helper_call(seconds, path, function, *arguments)
-        return function(*arguments)
+            return stat.S_ISFIFO(os.stat(self.path(path)).st_mode)
+        return False
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         self.log.append(Event("replace", path, content))

@@ -84,7 +84,7 @@ def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Fo
             for host_pf in host_pfs.values()
             for address in host_pf.pf.vfs
         },
-        {address: _pci.read_device(host, address) for address in addresses},
+        dict(zip(addresses, _pci.read_devices(host, addresses))),
         functions,
     )
 

@@ -19,7 +19,6 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink imp
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import (
-    _driver,
     _isolation,
 )
 
@@ -198,17 +197,16 @@ def refuse(host: Host, plan: ClaimPlan, found: Found, mzid: str, *, force: bool 
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
     touched = sorted(plan.taken.union(step.target.address for step in plan.steps))
-    users = _usage.holders(host, touched, own=[mzid], ledger=plan.before)
+    users = _usage.holders(
+        host, touched, own=[mzid], ledger=plan.before, known=found.devices.values()
+    )
     problems = [f"VF {address}: {text}" for address, texts in users.items() for text in texts]
     if problems and not force:
         raise SriovError(
             f"materialization {mzid} would change VFs that are in use: {'; '.join(problems)}. "
             f"End that use first, or take them all the same with sriov_force_mzid={mzid}"
         )
-    _driver.check(
-        host,
-        [_driver.Binding(step.bind.address, step.bind.after) for step in plan.steps if step.bind],
-    )
+    _isolation.check(host, plan.steps)
 
 
 def described(plan: ClaimPlan) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
-from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver, _isolation
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import HostPf
@@ -187,13 +187,11 @@ def _steps(
             kept[item.address] = str(error)
     targets = [item for item in targets if item.address in devices]
     steps = _isolation.plan(targets, devices, _found.states_of(host_pfs))
-    used = _usage.holders(host, [step.target.address for step in steps], own=own)
+    touched = [step.target.address for step in steps]
+    used = _usage.holders(host, touched, own=own, known=devices.values())
     kept.update((address, f"in use: {'; '.join(texts)}") for address, texts in used.items())
     steps = [step for step in steps if step.target.address not in kept]
-    _driver.check(
-        host,
-        [_driver.Binding(step.bind.address, step.bind.after) for step in steps if step.bind],
-    )
+    _isolation.check(host, steps)
     return steps, kept
 
 

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import functools
 import gc
+import mmap
 import os
 import pickle
 import shutil
@@ -59,6 +60,14 @@ class BlockedError(TimeoutError):
     """
 
 
+class Turn(t.NamedTuple):
+    """Writes that belong together, as pairs of path and value; *link* then names *outcome*."""
+
+    writes: tuple[tuple[str, str], ...]
+    link: str
+    outcome: str | None
+
+
 class Host:
     """A machine whose files are below *root*.
 
@@ -68,6 +77,7 @@ class Host:
 
     def __init__(self, root: str = "/", *, netlink: Rtnetlink | None = None) -> None:
         self.root = root
+        self._prefix = root.rstrip("/")
         self._netlink = netlink
         self._helper: _Helper | None = None
         self._lasting: int | None = None
@@ -82,33 +92,39 @@ class Host:
 
     def path(self, path: str) -> str:
         """Where *path* of the machine is for this process."""
-        return os.path.join(self.root, path.lstrip("/"))
+        return f"{self._prefix}{path}"
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.path(path))
 
     def read_bytes(self, path: str) -> bytes | None:
         """The content of *path*; raises `SriovError` if the kernel does not show it in time."""
-        try:
-            if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
-                return _read(self.path(path))
-            content: bytes = self._helper_call(_READ_SECONDS, path, _read, self.path(path))
-            return content
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except BlockedError as error:
+        if os.path.basename(path) not in _SHOWN_UNDER_LOCK:
+            return _read(self.path(path))
+        return self._read_in_child([path])[0]
+
+    def _read_in_child(self, paths: t.Sequence[str]) -> list[bytes | None]:
+        calls = [_Call(path, _read, (self.path(path),)) for path in paths]
+        contents, error = self._helper_calls(_READ_SECONDS, calls)
+        if isinstance(error, BlockedError):
             raise SriovError(
-                f"{path} could not be read within {_READ_SECONDS} s: the kernel has the device "
-                "locked for a process that binds or unbinds a driver, makes or destroys VFs, or "
-                "sets their attributes, and does not come to its end. A guest that has such a VF "
-                "open is the usual cause: the kernel's log names it ('blocked until device is "
-                "released')"
+                f"{error.filename} could not be read within {_READ_SECONDS} s: the kernel has the "
+                "device locked for a process that binds or unbinds a driver, makes or destroys "
+                "VFs, or sets their attributes, and does not come to its end. A guest that has "
+                "such a VF open is the usual cause: the kernel's log names it ('blocked until "
+                "device is released')"
             ) from error
+        if error is not None:
+            raise error
+        return contents
 
     def read(self, path: str) -> str | None:
         """The text of *path* without white space at its ends."""
-        data = self.read_bytes(path)
-        return None if data is None else data.decode("utf-8", "surrogateescape").strip()
+        return _text(self.read_bytes(path))
+
+    def read_all(self, paths: t.Sequence[str]) -> list[str | None]:
+        """The text of each of *paths*, as `read` answers it, for the cost of one call."""
+        return [_text(content) for content in self._read_in_child(paths)]
 
     def modified(self, path: str) -> int | None:
         """When *path* was last written, in nanoseconds; `None` if it does not exist."""
@@ -126,12 +142,7 @@ class Host:
 
     def target(self, path: str) -> str | None:
         """What the symbolic link *path* points to, as it is written there."""
-        try:
-            return os.readlink(self.path(path))
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR):
-                return None
-            raise
+        return _target(self.path(path))
 
     def link(self, path: str) -> str | None:
         """The last component of what the symbolic link *path* points to."""
@@ -145,6 +156,29 @@ class Host:
         kernel. Nobody can take it back, and it ends when what it waits for does.
         """
         self._helper_call(seconds, path, _write, self.path(path), value)
+
+    def write_in_turn(
+        self, turns: t.Sequence[Turn], *, seconds: float = _WRITE_SECONDS
+    ) -> tuple[int, Exception | None]:
+        """Take *turns* one after the other, each within *seconds*, up to the first that fails.
+
+        Answers how many had their outcome, and what the next one failed with: an error that `write`
+        raises, or `None` if it is only its outcome that does not show yet.
+        """
+        calls = [
+            _Call(
+                turn.link,
+                _take,
+                (
+                    [(self.path(path), value) for path, value in turn.writes],
+                    self.path(turn.link),
+                    turn.outcome,
+                ),
+            )
+            for turn in turns
+        ]
+        answers, error = self._helper_calls(seconds, calls)
+        return len(answers), None if isinstance(error, _OutcomeError) else error
 
     @contextlib.contextmanager
     def lasting(self, descriptor: int) -> t.Iterator[None]:
@@ -164,20 +198,37 @@ class Host:
         self, seconds: float, path: str, function: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
         """What *function* answers or raises in the child; `BlockedError` after *seconds*."""
+        answers, error = self._helper_calls(seconds, [_Call(path, function, arguments)])
+        if error is not None:
+            raise error
+        return answers[0]
+
+    def _helper_calls(
+        self, seconds: float, calls: t.Sequence[_Call]
+    ) -> tuple[list[t.Any], Exception | None]:
+        """What *calls* answer in the child, up to the first that fails, and what that raises.
+
+        Each call has *seconds*; `BlockedError` is the error of one that takes longer. Where the
+        child is lost, only the number of the answers is right.
+        """
+        if not calls:
+            return [], None
         # Never ask a child again that did not answer, for whatever cause.
         helper, self._helper = self._helper or _Helper(self._lasting), None
         try:
-            answer, error = helper.call(seconds, function, *arguments)
-        except TimeoutError as late:
-            raise BlockedError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path) from late
-        except (EOFError, ConnectionError) as end:
-            raise OSError(errno.EIO, "the process that makes the access was ended", path) from end
+            answers, error = helper.call(seconds, calls)
+        except socket.timeout:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
+            path = calls[helper.reached].path
+            late = BlockedError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
+            return [None] * helper.reached, late
+        except (EOFError, ConnectionError):
+            path = calls[helper.reached].path
+            end = OSError(errno.EIO, "the process that makes the access was ended", path)
+            return [None] * helper.reached, end
         self._helper = helper
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename = path
-        if error is not None:
-            raise error
-        return answer
+            error.filename = f"/{os.path.relpath(error.filename, self.root)}"
+        return answers, error
 
     def require_replaceable(self, path: str) -> None:
         """Raise `SriovError` if *path* exists and is no regular file.
@@ -292,40 +343,73 @@ class _BoundedNetlink:
         return ask
 
 
+class _Call(t.NamedTuple):
+    """What a child does with *path*, as errors are to name it."""
+
+    path: str
+    function: t.Callable[..., t.Any]
+    arguments: tuple[t.Any, ...]
+
+
 class _Helper:
     """A child process that makes the calls which can block for ever.
 
     This process can then give the child up. Often nobody can kill what the kernel blocks, and a
-    thread would keep its process with it. One child serves all calls, so a call costs some 50
-    microseconds and no fork.
+    thread would keep its process with it. One child serves all calls, so an exchange costs some 50
+    microseconds and no fork. It takes a list of calls, and only the last one wakes this process:
+    shared memory tells which call the child has reached and when that began.
     """
 
     def __init__(self, kept: int | None) -> None:
+        self._progress = memoryview(mmap.mmap(-1, 16)).cast("q")
         self._socket, other = socket.socketpair()
+        parent = os.getpid()
         self._child = os.fork()
         if self._child == 0:
             try:
-                _serve(other.detach(), kept)
+                _serve(other.detach(), kept, parent, self._progress)
             finally:
                 os._exit(1)
         other.close()
 
     def call(
-        self, seconds: float, function: t.Callable[..., t.Any], *arguments: t.Any
-    ) -> tuple[t.Any, Exception | None]:
-        """What *function* answers and what it raises; one of them is `None`.
+        self, seconds: float, calls: t.Sequence[_Call]
+    ) -> tuple[list[t.Any], Exception | None]:
+        """What *calls* answer, up to the first that raises, and what that raises.
 
-        Raises `TimeoutError` after *seconds*, and `EOFError` or `ConnectionError` if somebody has
-        ended the child. In all of these cases the child is lost.
+        Raises `socket.timeout` if one takes longer than *seconds*, and `EOFError` or
+        `ConnectionError` if somebody has ended the child. In all of these cases the child is lost,
+        and `reached` is the number of the call that it was at.
         """
-        self._socket.settimeout(max(seconds, 0.001))
+        self.reached = 0
+        self._progress[0], self._progress[1] = 0, time.monotonic_ns()
         try:
-            _send(self._socket, (function, arguments))
-            answer: tuple[t.Any, Exception | None] = _receive(self._socket)
+            self._socket.settimeout(max(seconds, 0.001))
+            _send(self._socket, [(call.function, call.arguments) for call in calls])
+            self._wait(seconds)
+            answer: tuple[list[t.Any], Exception | None] = _receive(self._socket)
             return answer
-        except socket.timeout as error:  # noqa: UP041 (in Python 3.9 it is no TimeoutError)
+        except BaseException:
+            # It must not go on with the next call.
             os.kill(self._child, signal.SIGKILL)
-            raise TimeoutError from error
+            raise
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until the answer begins, or the child ends."""
+        left = seconds
+        while True:
+            self._socket.settimeout(max(left, 0.001))
+            try:
+                self._socket.recv(1, socket.MSG_PEEK)
+            except socket.timeout:  # noqa: UP041
+                # The child tells the time first, so that this time is of no earlier call.
+                self.reached = self._progress[0]
+                left = self._progress[1] / 1e9 + seconds - time.monotonic()
+                if left <= 0:
+                    raise
+            else:
+                self.reached = self._progress[0]
+                return
 
     def __del__(self) -> None:
         self._socket.close()
@@ -333,8 +417,11 @@ class _Helper:
             os.waitpid(self._child, os.WNOHANG)
 
 
-def _serve(channel: int, kept: int | None) -> None:
-    """Answer all calls that come through the descriptor *channel*, with the file *kept* open."""
+def _serve(channel: int, kept: int | None, parent: int, progress: memoryview) -> None:
+    """Answer all calls that come through the descriptor *channel*, with the file *kept* open.
+
+    Tell in *progress* which call of a list began when. Without the process *parent*, none begins.
+    """
     # The descriptors of the parent's objects are closed below, and others get their numbers. When
     # such an object ends, it must not close what has its number by then.
     gc.freeze()
@@ -349,13 +436,21 @@ def _serve(channel: int, kept: int | None) -> None:
     with socket.socket(fileno=channel) as connection:
         while True:
             try:
-                function, arguments = _receive(connection)
+                calls = _receive(connection)
             except EOFError:  # The parent has ended.
                 os._exit(0)
-            try:
-                _send(connection, (function(*arguments), None))
-            except Exception as error:
-                _send(connection, (None, error))
+            answers, failure = [], None
+            for number, (function, arguments) in enumerate(calls):
+                if os.getppid() != parent:
+                    os._exit(0)
+                progress[1] = time.monotonic_ns()
+                progress[0] = number
+                try:
+                    answers.append(function(*arguments))
+                except Exception as error:
+                    failure = error
+                    break
+            _send(connection, (answers, failure))
 
 
 def _send(connection: socket.socket, message: object) -> None:
@@ -386,9 +481,45 @@ def _write(path: str, value: str) -> None:
         os.close(descriptor)
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _take(writes: t.Iterable[tuple[str, str]], link: str, outcome: str | None) -> None:
+    for path, value in writes:
+        _write(path, value)
+    if _link(link) != outcome:
+        raise _OutcomeError
+
+
+class _OutcomeError(Exception):
+    """What a turn was to bring about does not show yet."""
+
+
+def _read(path: str) -> bytes | None:
+    # `open` asks the kernel for much that nobody needs here.
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return b"".join(iter(functools.partial(os.read, descriptor, 1 << 16), b""))
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode("utf-8", "surrogateescape").strip()
+
+
+def _link(path: str) -> str | None:
+    target = _target(path)
+    return None if target is None else os.path.basename(target)
+
+
+def _target(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR):
+            return None
+        raise
 
 
 @functools.cache

@@ -104,10 +104,20 @@ def devices(host: Host) -> list[str]:
 
 def read_device(host: Host, address: str) -> Device:
     """One PCI function; raises `SriovError` if there is none at *address*."""
-    base = f"{DEVICES}/{address}"
-    override = host.read(f"{base}/driver_override") if _ADDRESS.fullmatch(address) else None
+    return read_devices(host, [address])[0]
+
+
+def read_devices(host: Host, addresses: t.Sequence[str]) -> list[Device]:
+    """The PCI functions at *addresses*; raises `SriovError` if one is not there."""
+    bases = [f"{DEVICES}/{address}" for address in addresses if _ADDRESS.fullmatch(address)]
+    overrides = dict(zip(bases, host.read_all([f"{base}/driver_override" for base in bases])))
+    return [_device(host, address, overrides.get(f"{DEVICES}/{address}")) for address in addresses]
+
+
+def _device(host: Host, address: str, override: str | None) -> Device:
     if override is None:
         raise SriovError(f"there is no PCI device {address} on this host")
+    base = f"{DEVICES}/{address}"
     node = host.read(f"{base}/numa_node")
     return Device(
         address=address,
@@ -217,16 +227,8 @@ def vf_addresses(host: Host, address: str) -> tuple[str, ...]:
     The list ends before the first missing index. When the kernel destroys VFs, VF 0 goes first, and
     VF 1 must not take its place.
     """
-    base = f"{DEVICES}/{address}"
-    names = set(host.names(base))
-    links = itertools.takewhile(names.__contains__, map("virtfn{}".format, itertools.count()))
-    targets: list[str] = []
-    for name in links:
-        target = host.link(f"{base}/{name}")
-        if target is None:
-            break
-        targets.append(target)
-    return tuple(targets)
+    links = (host.link(f"{DEVICES}/{address}/virtfn{vf}") for vf in itertools.count())
+    return tuple(t.cast("t.Iterator[str]", itertools.takewhile(bool, links)))
 
 
 def read_pf(host: Host, address: str, links: t.Iterable[Link] | None = None) -> PF:

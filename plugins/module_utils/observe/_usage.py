@@ -39,12 +39,13 @@ def holders(
     *,
     own: t.Container[str] = (),
     ledger: _ledger.Ledger | None = None,
+    known: t.Iterable[_pci.Device] = (),
 ) -> dict[str, list[str]]:
     """Who uses the PCI functions *addresses*, as text, by address, without the unused ones.
 
     A materialization uses its VFs even before its guests run. Those with the ids *own* do not
-    count. *ledger* is the ledger of the host, if the caller has read it already. Raises
-    `SriovError` if nobody can tell the use.
+    count. *ledger* is the ledger of the host, and *known* are functions, if the caller has read
+    them already. Raises `SriovError` if nobody can tell the use.
     """
     if ledger is None:
         ledger = _ledger.read(host)
@@ -52,9 +53,10 @@ def holders(
     for address, text in _holdings(host, ledger, own) if found else ():
         if address in found:
             found[address].append(text)
-    for address, texts in users(
-        host, [_pci.read_device(host, address) for address in found]
-    ).items():
+    devices = {device.address: device for device in known if device.address in found}
+    unknown = [address for address in found if address not in devices]
+    devices.update(zip(unknown, _pci.read_devices(host, unknown)))
+    for address, texts in users(host, [devices[address] for address in found]).items():
         found[address] += texts
     return {address: texts for address, texts in found.items() if texts}
 
@@ -275,8 +277,13 @@ def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[Opened]:
             continue
         try:
             opened = {
-                host.target(f"/proc/{pid}/fd/{number}") for number in host.names(f"/proc/{pid}/fd")
+                path
+                for number in host.names(f"/proc/{pid}/fd")
+                for path in [host.target(f"/proc/{pid}/fd/{number}")]
+                if path is not None and path in paths
             }
+            if not opened:
+                continue
             name = host.read(f"/proc/{pid}/comm")
             guest = _guest(host.read_bytes(f"/proc/{pid}/cmdline") or b"")
         except ProcessLookupError:  # it ended while we looked
@@ -287,8 +294,7 @@ def _open_files(host: Host, paths: t.Container[str]) -> t.Iterator[Opened]:
                 "run as root"
             ) from error
         for path in opened:
-            if path is not None and path in paths:
-                yield Opened(path, name or "", f"process {pid} ({name}{guest})")
+            yield Opened(path, name or "", f"process {pid} ({name}{guest})")
 
 
 def _guest(command_line: bytes) -> str:

@@ -17,7 +17,7 @@ import os
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError, Turn
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _usage
 
 if t.TYPE_CHECKING:
@@ -42,12 +42,18 @@ class Binding(t.NamedTuple):
 
 
 class DriverChange(t.NamedTuple):
-    """A function whose driver or override differs from what is wanted."""
+    """A function, as it was read, whose driver is to be *after*."""
 
-    address: str
-    before: str | None
+    device: _pci.Device
     after: str | None
-    override: str | None
+
+    @property
+    def address(self) -> str:
+        return self.device.address
+
+    @property
+    def before(self) -> str | None:
+        return self.device.driver
 
 
 def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Binding]:
@@ -85,7 +91,7 @@ def change(device: _pci.Device, driver: str | None) -> DriverChange | None:
     """The change that gives *device* the *driver*; `None` if it has it."""
     if device.driver == driver and (driver or not device.driver_override):
         return None
-    return DriverChange(device.address, device.driver, driver, device.driver_override)
+    return DriverChange(device, driver)
 
 
 def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Binding]) -> list[DriverChange]:
@@ -94,8 +100,8 @@ def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Binding]) -> list[
     return [item for item in changes if item is not None]
 
 
-def check(host: Host, wanted: t.Sequence[Binding]) -> None:
-    """Raise `SriovError` with all that stands against *wanted*.
+def check(host: Host, devices: t.Iterable[_pci.Device], wanted: t.Sequence[Binding]) -> None:
+    """Raise `SriovError` with all that stands against *wanted*; *devices* is as in `plan`.
 
     That is a function or driver that is not there, one function listed twice, and, for VFIO, an
     IOMMU that is off or a group with members that somebody else could use.
@@ -109,8 +115,14 @@ def check(host: Host, wanted: t.Sequence[Binding]) -> None:
                 f"the driver {driver!r} is not loaded: load its module (modprobe {driver}), or "
                 "check its name"
             )
-    to_vfio = [item.address for item in wanted if "vfio" in (item.driver or "")]
-    problems += _group_problems(host, to_vfio)
+    problems += _group_problems(
+        host,
+        {
+            device.address: device.iommu_group
+            for device, item in zip(devices, wanted)
+            if "vfio" in (item.driver or "")
+        },
+    )
     if problems:
         raise SriovError("; ".join(problems))
 
@@ -119,10 +131,7 @@ def _plain_name(driver: str) -> bool:
     return os.path.basename(driver) == driver and driver not in (".", "..")
 
 
-def _group_problems(host: Host, addresses: t.Sequence[str]) -> t.Iterator[str]:
-    group_of = {
-        address: host.link(f"{_pci.DEVICES}/{address}/iommu_group") for address in addresses
-    }
+def _group_problems(host: Host, group_of: t.Mapping[str, str | None]) -> t.Iterator[str]:
     for address, group in group_of.items():
         if group is None:
             yield (
@@ -152,15 +161,15 @@ def refuse_used(host: Host, changes: t.Iterable[DriverChange]) -> None:
     A VF that a materialization holds is refused also while it has no driver, and a PF with its VFs,
     which go with the driver of the PF.
     """
+    leaving = [item.device for item in changes if item.before != item.after]
     owners = {
-        address: item.address
-        for item in changes
-        if item.before != item.after
-        for address in (*_pci.vf_addresses(host, item.address), item.address)
+        address: device.address
+        for device in leaving
+        for address in (*_pci.vf_addresses(host, device.address), device.address)
     }
     problems = [
         f"{owner}: {text}" if owner == address else f"{owner}: its VF {address}: {text}"
-        for address, texts in _usage.holders(host, owners).items()
+        for address, texts in _usage.holders(host, owners, known=leaving).items()
         for owner in [owners[address]]
         for text in texts
     ]
@@ -170,43 +179,67 @@ def refuse_used(host: Host, changes: t.Iterable[DriverChange]) -> None:
 
 def apply(host: Host, changes: t.Iterable[DriverChange]) -> None:
     """Make *changes* and read each back; raises `SriovError` at the first that fails."""
-    for item in changes:
-        _make(host, item, _BIND_SECONDS)
+    for _item, problem in _failures(host, changes):
+        raise problem
 
 
 def attempt(host: Host, changes: t.Iterable[DriverChange]) -> dict[str, str]:
     """Make *changes* and read each back; returns why some failed, by address."""
-    failed = {}
+    return {item.address: str(problem) for item, problem in _failures(host, changes)}
+
+
+def _failures(
+    host: Host, changes: t.Iterable[DriverChange]
+) -> t.Iterator[tuple[DriverChange, Exception]]:
+    """Make *changes* up to one that fails, yield that with its cause, and go on with the others."""
+    rest = list(changes)
+    users = {item.address: _usage.openers(host, item.device) for item in rest}
     seconds = _BIND_SECONDS
-    for item in changes:
+    while rest:
+        done, error = host.write_in_turn([_turn(item) for item in rest], seconds=seconds)
+        if done == len(rest):
+            return
+        item, rest = rest[done], rest[done + 1 :]
         try:
-            _make(host, item, seconds)
-        except (SriovError, OSError) as error:
-            failed[item.address] = str(error)
-            if isinstance(error.__cause__, BlockedError):
-                seconds = min(_BIND_SECONDS, _NEXT_SECONDS)
-    return failed
+            _end(host, item, error, seconds, users[item.address])
+        except (SriovError, OSError) as problem:
+            yield item, problem
+        if isinstance(error, BlockedError):
+            seconds = min(_BIND_SECONDS, _NEXT_SECONDS)
 
 
-def _make(host: Host, item: DriverChange, seconds: float) -> None:
-    base = f"{_pci.DEVICES}/{item.address}"
-    group = host.link(f"{base}/iommu_group")
-    users = _usage.openers(host, _pci.Device(item.address, item.before, None, group, None))
-    try:
-        if item.override != item.after:
-            host.write(f"{base}/driver_override", f"{item.after or ''}\n", seconds=seconds)
-        if item.before not in (None, item.after):
-            host.write(f"{base}/driver/unbind", item.address, seconds=seconds)
-        if item.after not in (None, item.before):
-            host.write(_PROBE, item.address, seconds=seconds)
-    except BlockedError as error:
+def _turn(item: DriverChange) -> Turn:
+    base = _base(item)
+    writes = []
+    if item.device.driver_override != item.after:
+        writes.append((f"{base}/driver_override", f"{item.after or ''}\n"))
+    if item.before not in (None, item.after):
+        writes.append((f"{base}/driver/unbind", item.address))
+    if item.after not in (None, item.before):
+        writes.append((_PROBE, item.address))
+    return Turn(tuple(writes), f"{base}/driver", item.after)
+
+
+def _end(
+    host: Host,
+    item: DriverChange,
+    error: Exception | None,
+    seconds: float,
+    users: t.Callable[[], t.Sequence[str]],
+) -> None:
+    """Wait until *item* shows its driver, or raise `SriovError` that tells of *error*."""
+    if error is None:
+        _verify(host, item)
+    elif isinstance(error, BlockedError):
         raise SriovError(_waiting(item, seconds, users())) from error
-    except OSError as error:
+    elif isinstance(error, OSError):
         raise SriovError(
             f"{item.address}: driver {item.after or 'none'} could not be set: "
-            f"{os.strerror(error.errno or 0)} ({error.filename or base}); see the kernel's log"
+            f"{os.strerror(error.errno or 0)} ({error.filename or _base(item)}); see the kernel's "
+            "log"
         ) from error
-    _verify(host, item)
+    else:
+        raise error
 
 
 def _waiting(item: DriverChange, seconds: float, users: t.Sequence[str]) -> str:
@@ -223,9 +256,13 @@ def _waiting(item: DriverChange, seconds: float, users: t.Sequence[str]) -> str:
 
 
 def _verify(host: Host, item: DriverChange) -> None:
-    path = f"{_pci.DEVICES}/{item.address}/driver"
+    path = f"{_base(item)}/driver"
     if not host.wait_for(lambda: host.link(path) == item.after, seconds=_BIND_SECONDS):
         raise SriovError(
             f"{item.address}: its driver is {host.link(path) or 'none'} {_BIND_SECONDS} s after "
             f"{item.after or 'none'} was asked for; see the kernel's log"
         )
+
+
+def _base(item: DriverChange) -> str:
+    return f"{_pci.DEVICES}/{item.address}"

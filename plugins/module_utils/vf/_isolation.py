@@ -125,6 +125,13 @@ def _step(
     return Step(target, unbind, attributes, optional, bind, expected)
 
 
+def check(host: Host, steps: t.Iterable[Step]) -> None:
+    """Raise `SriovError` with all that stands against the drivers that *steps* give."""
+    binds = [step.bind for step in steps if step.bind]
+    wanted = [_driver.Binding(bind.address, bind.after) for bind in binds]
+    _driver.check(host, [bind.device for bind in binds], wanted)
+
+
 def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
     """Carry out *steps*.
 

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import pci_driver
+from ansible_collections.mergetb.sriov.tests.unit.counted import Counted
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine, ledger_entry
 from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
 from ansible_collections.mergetb.sriov.tests.unit.module_runner import Runner
@@ -63,6 +64,28 @@ def test_a_second_run_writes_nothing(machine: Machine, run: Runner) -> None:
 
     assert not run(devices=WANTED)["changed"]
     assert machine.log == []
+
+
+def test_a_vf_costs_nine_accesses_and_no_exchange_with_the_child(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one VF costs counts up to 127 times."""
+    machine.add_pf("0000:03:00.0", "ens3f0", "04:70:00:00:00:30", numvfs=7)
+    counted = Counted(machine, monkeypatch)
+    accesses = []
+    for vfs in ([0], [1, 2, 3, 4, 5, 6]):
+        counted.accesses.clear()
+        counted.exchanges.clear()
+        devices = [{"pf": "0000:03:00.0", "vf": vf, "driver": "vfio-pci"} for vf in vfs]
+        pci_driver.run(machine, {"devices": devices, "force": False}, check_mode=False)
+        accesses.append(len(counted.accesses))
+        # The override of the PF, those of all VFs, and all changes.
+        assert counted.exchanges == ["read_all", "read_all", "write_in_turn"]
+
+    one, six = accesses
+    # For the plan its override, node, driver and group, the members of that and its first VF, which
+    # it has none of; then two writes, and its driver again.
+    assert six - one == 5 * 9
 
 
 def test_a_function_in_use_is_taken_only_by_force(machine: Machine, run: Runner) -> None:

@@ -10,9 +10,12 @@ import os
 import re
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import
     BlockedError,
     Completed,
     Host,
+    Turn,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 
@@ -142,6 +146,138 @@ def test_many_writes_and_locked_reads_take_one_child(
     assert host.read("/driver_override") == "253"
 
     assert len(forks) == 1
+
+
+def turn(tmp_path: Path, name: str, *, outcome: str | None = None) -> Turn:
+    """A turn that writes its name to a file of that name, and whose link shows nothing."""
+    if not (tmp_path / name).exists():
+        (tmp_path / name).write_text("")
+    return Turn(((f"/{name}", name),), f"/{name}-link", outcome)
+
+
+def written(tmp_path: Path, *turns: Turn) -> list[bool]:
+    return [(tmp_path / turn.writes[0][1]).read_text() != "" for turn in turns]
+
+
+def test_turns_are_taken_one_after_the_other(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "b-link").symlink_to("../drivers/vfio-pci")
+    turns = [turn(tmp_path, "a"), turn(tmp_path, "b", outcome="vfio-pci")]
+
+    assert host.write_in_turn(turns) == (2, None)
+    assert written(tmp_path, *turns) == [True, True]
+    assert host.write_in_turn([]) == (0, None)
+
+
+def test_no_turn_follows_one_whose_outcome_does_not_show(host: Host, tmp_path: Path) -> None:
+    turns = [turn(tmp_path, "a"), turn(tmp_path, "b", outcome="vfio-pci"), turn(tmp_path, "c")]
+
+    assert host.write_in_turn(turns) == (1, None)
+    assert written(tmp_path, *turns) == [True, True, False]
+
+
+def test_no_turn_follows_one_whose_write_fails(host: Host, tmp_path: Path) -> None:
+    turns = [turn(tmp_path, "a"), Turn((("/none", ""),), "/link", None), turn(tmp_path, "c")]
+
+    done, error = host.write_in_turn(turns)
+
+    assert done == 1
+    assert isinstance(error, FileNotFoundError)
+    assert error.filename == "/none"
+    assert written(tmp_path, turns[2]) == [False]
+
+
+def test_no_turn_follows_one_that_blocks_and_the_next_call_is_served(
+    host: Host, tmp_path: Path
+) -> None:
+    path = fifo(tmp_path)
+    turns = [turn(tmp_path, "a"), Turn(((path, ""),), "/link", None), turn(tmp_path, "c")]
+
+    done, error = host.write_in_turn(turns, seconds=0.1)
+
+    assert done == 1
+    assert isinstance(error, BlockedError)
+    assert written(tmp_path, turns[0], turns[2]) == [True, False]
+    assert host.write_in_turn(turns[2:], seconds=30) == (1, None)
+    assert written(tmp_path, turns[2]) == [True]
+
+
+def test_the_cost_of_turns_and_locked_reads_does_not_grow_with_their_number(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exchange with the child takes more than the writes of one VF."""
+    sent = []
+    send = _host._send
+
+    def counted(connection: socket.socket, message: object) -> None:
+        sent.append(message)
+        send(connection, message)
+
+    turns = [turn(tmp_path, str(number)) for number in range(127)]
+    monkeypatch.setattr(_host, "_send", counted)
+
+    assert host.write_in_turn(turns) == (127, None)
+    assert host.read_all([f"/{number}" for number in range(128)]) == [*map(str, range(127)), None]
+    assert len(sent) == 2
+
+
+class Late:
+    """The connection to a child, which is at call 1 by the time that the wait for it ends."""
+
+    def __init__(self, helper: _host._Helper, began: float) -> None:
+        self._helper, self._socket, self._began = helper, helper._socket, began
+        self._waits = iter([True])
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._socket, name)
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        if next(self._waits, False):
+            self._helper._progress[0] = 1
+            self._helper._progress[1] = int(self._began * 1e9)
+            raise TimeoutError
+        return self._socket.recv(size, *flags)
+
+
+@pytest.mark.parametrize(("ago", "answered"), [(10, True), (31, False)])
+def test_each_call_of_a_list_has_all_of_the_time(
+    host: Host, monkeypatch: pytest.MonkeyPatch, ago: float, answered: bool
+) -> None:
+    calls = [_host._Call(path, os.getpid, ()) for path in ("/a", "/b", "/c")]
+    host._helper_calls(30, calls)
+    assert host._helper is not None
+    child = host._helper._child
+    late = Late(host._helper, time.monotonic() - ago)
+    monkeypatch.setattr(host._helper, "_socket", late)
+
+    answers, error = host._helper_calls(30, calls)
+
+    if answered:
+        assert (answers, error) == ([child] * 3, None)
+    else:
+        assert len(answers) == 1
+        assert isinstance(error, BlockedError)
+        assert error.filename == "/b"
+
+
+def test_a_child_makes_no_call_behind_one_that_was_interrupted(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [Turn(((fifo(tmp_path), ""),), "/link", None), turn(tmp_path, "b")]
+    host.read_all(["/none"])
+    assert host._helper is not None
+    child = host._helper._child
+    kept = [host._helper]
+
+    def interrupted(self: object, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_host._Helper, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        host.write_in_turn(turns)
+
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert written(tmp_path, turns[1]) == [False]
+    del kept
 
 
 def test_a_child_that_somebody_ends_is_an_error_and_the_next_one_serves(
@@ -268,7 +404,8 @@ host = _host.Host(sys.argv[1])
 host.write("/before", "1")
 with _ledger.locked(host):
     print("locked", flush=True)
-    host.write("/unbind", "7")
+    turns = [_host.Turn(((f"/{{name}}", "7"),), "/link", None) for name in ("unbind", "next")]
+    host.write_in_turn(turns)
 """
 
 
@@ -277,6 +414,7 @@ def test_a_run_that_is_killed_in_a_write_holds_the_lock_until_that_has_its_effec
 ) -> None:
     fifo(tmp_path)
     (tmp_path / "before").touch()
+    (tmp_path / "next").touch()
     library = _ledger.__name__.rsplit(".", 2)[0]
     root = str(Path(_ledger.__file__).parents[6])
     with subprocess.Popen(
@@ -301,6 +439,7 @@ def test_a_run_that_is_killed_in_a_write_holds_the_lock_until_that_has_its_effec
         pytest.fail("the write is still going on")
 
     assert (tmp_path / "unbind").read_text() == "7"
+    assert (tmp_path / "next").read_text() == "", "no other write begins"
 
     monkeypatch.setattr(_ledger, "_LOCK_SECONDS", 30)
     with _ledger.locked(host):

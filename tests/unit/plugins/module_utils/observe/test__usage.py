@@ -215,9 +215,18 @@ def test_udev_that_does_not_let_go_is_told(
     assert _usage.holders(machine, VFS) == {VFS[0]: [f"process 8 ((udev-worker)) has {path} open"]}
 
 
-def test_what_cannot_be_seen_is_not_taken_for_unused(machine: Machine) -> None:
+def test_what_cannot_be_seen_is_not_taken_for_unused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.bind(VFS[0], "vfio-pci")
-    machine.faults["read", "/proc/42/comm"] = errno.EACCES
+    names = machine.names
+
+    def hidden(path: str) -> list[str]:
+        if path == "/proc/42/fd":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return names(path)
+
+    monkeypatch.setattr(machine, "names", hidden)
 
     with pytest.raises(SriovError, match="what process 42 has open cannot be read.*run as root"):
         _usage.holders(machine, VFS)
@@ -235,7 +244,8 @@ def test_what_all_vfs_share_is_read_once(
         machine.bind(address, driver)
     dumps: list[str] = []
     listings: list[str] = []
-    links, names = machine.netlink.links, machine.names
+    followed: list[str] = []
+    links, names, target = machine.netlink.links, machine.names, machine.target
 
     def dump() -> t.Any:
         dumps.append("links")
@@ -245,14 +255,19 @@ def test_what_all_vfs_share_is_read_once(
         listings.append(path)
         return names(path)
 
+    def following(path: str) -> str | None:
+        followed.append(path)
+        return target(path)
+
     monkeypatch.setattr(machine.netlink, "links", dump)
     monkeypatch.setattr(machine, "names", listing)
+    monkeypatch.setattr(machine, "target", following)
 
     assert set(_usage.holders(machine, vfs)) == set(vfs)
     # One for the ledger's claims, and one for what the kernel has.
     assert len(dumps) == (2 if driver == "igbvf" else 1)
     assert listings.count("/proc") == (0 if driver == "igbvf" else 1)
-    assert listings.count("/sys/bus/pci/devices/0000:03:00.0") == 1
+    assert followed.count("/sys/bus/pci/devices/0000:03:00.0/virtfn6") == 1
 
 
 def test_a_real_process_is_found(machine: Machine) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf._driver import Binding, DriverChange
+from ansible_collections.mergetb.sriov.tests.unit.counted import Counted
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     DRIVERS,
@@ -45,6 +46,11 @@ def planned(machine: Machine, *wanted: Binding) -> list[DriverChange]:
 
 def bind(machine: Machine, *wanted: Binding) -> None:
     _driver.apply(machine, planned(machine, *wanted))
+
+
+def check(machine: Machine, *wanted: Binding) -> None:
+    devices = [_pci.read_device(machine, item.address) for item in wanted]
+    _driver.check(machine, devices, wanted)
 
 
 def override(machine: Machine, address: str) -> str | None:
@@ -197,6 +203,35 @@ def test_a_write_that_fails_names_function_driver_and_file(
     assert machine.driver(VFS[1]) is None
 
 
+@pytest.mark.parametrize("before", [None, "igbvf", "vfio-pci"])
+def test_of_each_function_everything_is_read_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """A guest's start waits for that: what a VF costs counts 127 times."""
+    after = None if before == "vfio-pci" else "vfio-pci"
+    for address in VFS if before else ():
+        machine.bind(address, before or "")
+        machine.write(f"{DEVICES}/{address}/driver_override", before or "")
+    wanted = [Binding(address, after) for address in VFS]
+    counted = Counted(machine, monkeypatch)
+
+    devices = _pci.read_devices(machine, VFS)
+    changes = _driver.plan(devices, wanted)
+    _driver.check(machine, devices, wanted)
+    _driver.refuse_used(machine, changes)
+    _driver.apply(machine, changes)
+
+    for address in VFS:
+        accesses = counted.of(address)
+        # These are changed after they were read, and the driver is read back.
+        assert accesses.pop("driver_override") == 2
+        assert accesses.pop("driver") == 2
+        # Who uses it, and, if it blocks, who has it open although its name has gone by then.
+        assert accesses.pop("vfio-dev", 0) == (2 if before else 0)
+        assert set(accesses.values()) == {1}, accesses
+        assert set(accesses) <= {"numa_node", "iommu_group", "virtfn0", "driver/unbind", "net"}
+
+
 def block(machine: Machine, path: str) -> None:
     os.unlink(machine.path(path))
     os.mkfifo(machine.path(path))
@@ -262,16 +297,14 @@ def test_a_function_that_vanishes_is_an_error(machine: Machine) -> None:
 
 
 def test_nothing_stands_against_a_vf_of_its_own_group(machine: Machine) -> None:
-    _driver.check(
-        machine, [Binding(VFS[0], "vfio-pci"), Binding(VFS[1], "igbvf"), Binding(PF, None)]
-    )
+    check(machine, Binding(VFS[0], "vfio-pci"), Binding(VFS[1], "igbvf"), Binding(PF, None))
 
 
 def test_a_function_twice(machine: Machine) -> None:
     wanted = [Binding(VFS[0], None), Binding(VFS[1], None), Binding(VFS[0], "vfio-pci")]
 
     with pytest.raises(SriovError, match=f"^{VFS[0]} is listed twice$"):
-        _driver.check(machine, wanted)
+        check(machine, *wanted)
 
 
 @pytest.mark.parametrize("driver", ["vfio-pci2", "..", ".", "../../devices", f"igb/{PF}", "a b"])
@@ -279,7 +312,7 @@ def test_a_driver_that_is_not_loaded(machine: Machine, driver: str) -> None:
     machine.put(f"{DRIVERS}/igb/{PF}/vendor", "")
 
     with pytest.raises(SriovError, match="is not loaded: load its module") as caught:
-        _driver.check(machine, [Binding(VFS[0], driver), Binding(VFS[1], driver)])
+        check(machine, Binding(VFS[0], driver), Binding(VFS[1], driver))
     assert str(caught.value).count(f"the driver {driver!r} is not loaded") == 1
 
 
@@ -288,8 +321,8 @@ def test_no_iommu(machine: Machine) -> None:
     machine.add_function("0000:02:00.0")
 
     with pytest.raises(SriovError, match="0000:02:00.0 is in no IOMMU group: enable the IOMMU"):
-        _driver.check(machine, [Binding("0000:02:00.0", "vfio-pci")])
-    _driver.check(machine, [Binding("0000:02:00.0", "igbvf")])
+        check(machine, Binding("0000:02:00.0", "vfio-pci"))
+    check(machine, Binding("0000:02:00.0", "igbvf"))
 
 
 def shared_group(machine: Machine, *drivers: str | None) -> list[str]:
@@ -306,7 +339,7 @@ def test_a_group_that_is_not_viable_names_what_blocks_it(machine: Machine, wante
     machine.add_driver("mlx5_vfio_pci")
 
     with pytest.raises(SriovError) as caught:
-        _driver.check(machine, [Binding(addresses[0], wanted)])
+        check(machine, Binding(addresses[0], wanted))
 
     assert str(caught.value).startswith(
         f"{addresses[0]} cannot be given to a guest: {addresses[1]} (igb), {addresses[3]} (nvme) "
@@ -321,20 +354,20 @@ def test_a_group_with_members_that_nobody_uses_is_viable(
 ) -> None:
     addresses = shared_group(machine, None, driver)
 
-    _driver.check(machine, [Binding(addresses[0], "vfio-pci")])
+    check(machine, Binding(addresses[0], "vfio-pci"))
 
 
 def test_members_that_go_along_do_not_block(machine: Machine) -> None:
     addresses = shared_group(machine, "igb", "igb")
 
-    _driver.check(machine, [Binding(address, "vfio-pci") for address in addresses])
+    check(machine, *(Binding(address, "vfio-pci") for address in addresses))
 
 
 def test_a_group_blocked_for_several_is_told_once(machine: Machine) -> None:
     addresses = shared_group(machine, None, None, "igb")
 
     with pytest.raises(SriovError) as caught:
-        _driver.check(machine, [Binding(address, "vfio-pci") for address in addresses[:2]])
+        check(machine, *(Binding(address, "vfio-pci") for address in addresses[:2]))
     assert str(caught.value).startswith(f"{addresses[0]}, {addresses[1]} cannot be given")
     assert str(caught.value).count("cannot be given") == 1
 
@@ -345,14 +378,12 @@ def test_all_that_stands_against_it_is_told(machine: Machine) -> None:
     machine.add_function("0000:02:00.0")
 
     with pytest.raises(SriovError) as caught:
-        _driver.check(
+        check(
             machine,
-            [
-                Binding("0000:02:00.0", "vfio-pci"),
-                Binding(addresses[0], "vfio-pci"),
-                Binding(VFS[0], "nothing"),
-                Binding(VFS[0], None),
-            ],
+            Binding("0000:02:00.0", "vfio-pci"),
+            Binding(addresses[0], "vfio-pci"),
+            Binding(VFS[0], "nothing"),
+            Binding(VFS[0], None),
         )
     for text in ("listed twice", "not loaded", "no IOMMU group", "cannot be given"):
         assert text in str(caught.value)
@@ -377,7 +408,7 @@ def test_a_function_in_use_is_not_taken_away(machine: Machine) -> None:
 def test_a_function_that_keeps_its_driver_is_not_asked_about(machine: Machine) -> None:
     machine.write(f"{DEVICES}/{VFS[2]}/driver_override", "vfio-pci")
     changes = [
-        DriverChange(VFS[0], "virtio_vdpa", "virtio_vdpa", None),
+        DriverChange(_pci.Device(VFS[0], "virtio_vdpa", None, None, None), "virtio_vdpa"),
         *planned(machine, Binding(VFS[1], "vfio-pci"), Binding(VFS[2], None)),
     ]
 
