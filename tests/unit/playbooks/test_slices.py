@@ -160,9 +160,10 @@ def test_fact_cache(halves: Site) -> None:
     info = {"mergetb.sriov.sriov_info": {}, "register": "found"}
     fact = {"ansible.builtin.set_fact": {"of_host": "{{ found.pfs[0].mac }}", "cacheable": True}}
     cached = "{{ groups.hypervisors | map('extract', hostvars, ['ansible_facts', 'of_host']) }}"
-    wanted = [mac(host) for host in HOSTS]
-    known = {"ansible.builtin.assert": {"that": "known == wanted"}}
-    known |= {"vars": {"known": cached, "wanted": wanted}}
+    known = {
+        "ansible.builtin.assert": {"that": "known == wanted"},
+        "vars": {"known": cached, "wanted": [mac(host) for host in HOSTS]},
+    }
     for name, slices, tasks in (("fill", TWO, [info, fact]), ("read", ["x0"], [known])):
         play = {"hosts": "hypervisors", "gather_facts": False, "tasks": tasks}
         playbook = halves.directory / f"{name}.yml"
