@@ -94,6 +94,8 @@ def materialize(directory: Path, mzid: str, materialization: Path) -> str:
     if run.outcome == "refused":
         # Nothing was changed. A host may come back, but somebody has to mend anything else.
         return "unreachable" if run.code == CODES["unreachable"] else "refused"
+    if not run.document:
+        return "failed"
     # Some hosts may have given their VFs. Without the others, these are of no use.
     undone = dematerialize(directory, mzid, materialization) == "taken back"
     return "undone" if undone else "failed"

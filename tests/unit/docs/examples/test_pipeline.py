@@ -213,7 +213,8 @@ def test_a_run_that_does_not_begin(site: Site) -> None:
     site.add("x0")
     (site.directory / "project/ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
 
-    failed = site.run("dematerialize", 2)
+    failed = site.run("materialize", 2)
 
     assert "left no document" in failed
     assert failed.splitlines()[-1] == f"{MZID}: failed"
+    assert len(site.artifacts()) == 1, "nothing is undone"
