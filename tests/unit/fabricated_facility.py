@@ -83,6 +83,20 @@ class Played(t.NamedTuple):
         return next((task.msg for task in self.on(host) if task.status == "failed"), None)
 
 
+def environment(tasks: Path) -> dict[str, str]:
+    """What has the callback `tasks`, once it is enabled, note each task in the file *tasks*."""
+    return {
+        "ANSIBLE_CALLBACK_PLUGINS": str(_HERE / "callback"),
+        "ANSIBLE_FORKS": str(2 * (os.cpu_count() or 1)),
+        "TASKS": str(tasks),
+    }
+
+
+def noted(tasks: Path) -> list[Task]:
+    """The tasks that a run has noted in the file *tasks*."""
+    return [Task(**json.loads(line)) for line in tasks.read_text(encoding="utf-8").splitlines()]
+
+
 class Facility:
     """The facility, with its files in *directory*."""
 
@@ -119,10 +133,14 @@ class Facility:
         yield machine
         machine_file.save(path, machine)
 
+    def write_inventory(self, path: Path) -> None:
+        """Write an inventory of the hosts."""
+        inventory = {"hypervisors": {"hosts": self._variables}}
+        path.write_text(json.dumps(inventory), encoding="utf-8")
+
     def play(self, playbook: str | list[dict[str, t.Any]], *arguments: str) -> Played:
         """Run a playbook of the collection, or one that an operator wrote."""
-        inventory = {"hypervisors": {"hosts": self._variables}}
-        (self._directory / "hosts.yml").write_text(json.dumps(inventory), encoding="utf-8")
+        self.write_inventory(self._directory / "hosts.yml")
         if not isinstance(playbook, str):
             (self._directory / "own.yml").write_text(json.dumps(playbook), encoding="utf-8")
             playbook = "own.yml"
@@ -135,11 +153,7 @@ class Facility:
             *("-i", "hosts.yml", playbook, *arguments),
             check=False,
             ANSIBLE_INVENTORY_ENABLED="ansible.builtin.yaml",
-            ANSIBLE_CALLBACK_PLUGINS=str(_HERE / "callback"),
             ANSIBLE_CALLBACKS_ENABLED="tasks,mergetb.sriov.progress",
-            ANSIBLE_FORKS=str(2 * (os.cpu_count() or 1)),
-            TASKS=str(tasks),
+            **environment(tasks),
         )
-        lines = tasks.read_text(encoding="utf-8").splitlines()
-        found = [Task(**json.loads(line)) for line in lines]
-        return Played(done.returncode, done.stdout + done.stderr, found)
+        return Played(done.returncode, done.stdout + done.stderr, noted(tasks))

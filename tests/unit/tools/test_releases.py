@@ -48,6 +48,11 @@ def test_what_a_user_reads(page: str) -> None:
     assert f"ansible-core {LOWEST} to {HIGHEST}" in text(page)
 
 
+def test_what_an_image_has() -> None:
+    definition = text("docs/examples/execution-environment.yml")
+    assert f"package_pip: ansible-core=={HIGHEST}.*" in definition
+
+
 def test_what_sanity_knows() -> None:
     ignored = {path.stem.removeprefix("ignore-") for path in CHECKOUT.glob("tests/sanity/*.txt")}
     assert ignored == {*pinned("tests/requirements-lowest.txt"), HIGHEST}
