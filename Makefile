@@ -68,7 +68,8 @@ lint: setup
 
 unit: setup
 	tests/tools/debian_packages.sh iproute2 systemd udev libvirt-clients libxml2-utils openssh-client openvswitch-switch \
-		qemu-system-x86 qemu-utils grub2-common
+		qemu-system-x86 qemu-utils grub2-common redis-server
+	.venv/bin/python tests/tools/community_general.py
 	.venv-lowest/bin/pytest --numprocesses auto
 	.venv/bin/pytest --numprocesses auto
 

@@ -12,13 +12,18 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import (
     _experiment,
     _placement,
 )
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _known
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import (
+    InputError,
+    listed,
+)
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import (
+    FROM_CACHE,
     RESULTS,
     ControllerAction,
     Play,
+    now,
 )
 
 
@@ -30,6 +35,7 @@ class ActionModule(ControllerAction):
         "mzid": {"type": "str", "required": True},
         "path": {"type": "str", "required": True},
         "results": RESULTS,
+        "from_cache": FROM_CACHE,
         "hosts": {"type": "list", "elements": "str", "required": True},
         "facility": {"type": "str", "default": ""},
         "placement": {"type": "str", "choices": list(_placement.POLICIES), "default": "spread"},
@@ -41,9 +47,19 @@ class ActionModule(ControllerAction):
         path, mzid, hosts = (arguments[name] for name in ("experiment", "mzid", "hosts"))
         path = os.path.expanduser(path)
         network = _document.load(path, _document.EXPERIMENT)
+        answers = {
+            host: _known.with_newest_ledger(host, answer, play.facts(host))
+            for host, answer in play.answers(play.hosts, arguments).items()
+        }
+        silent = [host for host, answer in answers.items() if _known.failed(answer)]
+        if silent and arguments["from_cache"] == "none":
+            raise InputError(
+                f"no answer from {listed(silent)}, so nobody knows what is in use there: see that"
+                " it is up, or set sriov_from_cache=missing"
+            )
         facility = _allocation.Supply(
             pfs=play.pfs(hosts),
-            found=play.results(play.hosts, arguments["results"]),
+            found=answers,
             excluded={host: play.variable(host, "sriov_excluded_pfs", []) for host in hosts},
         )
         try:
@@ -58,4 +74,4 @@ class ActionModule(ControllerAction):
             raise InputError(f"{path}: {error}") from error
         document = _allocation.materialization(choices, mzid=mzid, facility=arguments["facility"])
         written = self.write(arguments["path"], _files.json_text(document))
-        return written | {"lines": list(map(str, choices))}
+        return written | {"lines": [*_known.ages(answers, now()), *map(str, choices)]}

@@ -9,11 +9,14 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit, _source
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import SEVERITIES
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _known
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.play._action import (
+    FROM_CACHE,
     RESULTS,
     ControllerAction,
     Play,
+    now,
 )
 
 
@@ -23,6 +26,7 @@ class ActionModule(ControllerAction):
     ARGUMENT_SPEC: t.ClassVar = {
         "model": {"type": "str", "required": True},
         "results": RESULTS,
+        "from_cache": FROM_CACHE,
         "path": {"type": "str", "required": True},
         "corrected_path": {"type": "str", "default": ""},
     }
@@ -32,7 +36,8 @@ class ActionModule(ControllerAction):
         source = _source.source(arguments["model"])
         path, corrected_path = arguments["path"], arguments["corrected_path"]
         source.refuse_overwriting([path, corrected_path] if corrected_path else [path])
-        document, found = source.audit(play.results(play.hosts, arguments["results"]))
+        answers = play.answers(play.hosts, arguments)
+        document, found = source.audit(answers)
         contents = {path: _files.json_text(document)}
         if corrected_path:
             contents[corrected_path] = source.corrected(found)
@@ -42,6 +47,6 @@ class ActionModule(ControllerAction):
             "changed": any(file["changed"] for file in written),
             "diff": [file["diff"] for file in written if "diff" in file],
             "path": written[0]["path"],
-            "lines": _audit.table(found),
+            "lines": [*_known.ages(answers, now()), *_audit.table(found)],
             "summary": {severity: counts[severity] for severity in SEVERITIES},
         }

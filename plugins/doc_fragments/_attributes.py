@@ -28,6 +28,18 @@ attributes:
       - This is about the controller.
 """
 
+    FROM_CACHE = r"""
+options:
+  from_cache:
+    description:
+      - Of which hosts to take what they told in an earlier run, from Ansible's fact cache.
+        M(mergetb.sriov.sriov_info) writes it there. V(missing) means the hosts that give no answer,
+        V(all) means all hosts, so that O(results) is not read.
+    type: str
+    choices: [none, missing, all]
+    default: none
+"""
+
     CHANGE = r"""
 options: {}
 attributes:

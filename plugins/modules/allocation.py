@@ -33,6 +33,7 @@ notes:
   - It looks at all hosts, so it is for tasks with C(run_once).
 extends_documentation_fragment:
   - mergetb.sriov._attributes.controller
+  - mergetb.sriov._attributes.from_cache
   - mergetb.sriov._attributes.change
 options:
   experiment:

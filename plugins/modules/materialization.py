@@ -280,6 +280,18 @@ lost:
   returned: failure with O(run), if that is so
   type: bool
   sample: true
+ansible_facts:
+  description:
+    - The ledger of the host as the fact C(mergetb_sriov_ledger). If there is a fact cache,
+      M(mergetb.sriov.allocation) takes it from there once the host does not answer.
+  returned: success, but not in check mode
+  type: dict
+  contains:
+    mergetb_sriov_ledger:
+      description: >-
+        C(materializations) as M(mergetb.sriov.sriov_info) returns them, and when the host told them
+        (C(asked)).
+      type: dict
 reserved:
   description:
     - The VFs that are reserved. The list leaves out a VF that the materialization already holds in
@@ -313,12 +325,16 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 
 ARGUMENT_SPEC = _request.ARGUMENT_SPEC
 
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    return {**_run(host, params, check_mode=check_mode), "run": params["run"]}
+    done = {**_run(host, params, check_mode=check_mode), "run": params["run"]}
+    if not check_mode:
+        done["materializations"] = _ledger.described(_ledger.read(host))
+    return done
 
 
 def _run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:

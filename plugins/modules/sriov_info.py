@@ -286,6 +286,20 @@ pfs:
           type: list
           elements: str
           sample: []
+ansible_facts:
+  description:
+    - The answer as the fact C(mergetb_sriov), for Ansible's fact cache, if O(pfs) leaves out no PF
+      and O(firmware=true). The guide "Watch a facility" tells what that is for.
+    - Otherwise only the ledger, as the fact C(mergetb_sriov_ledger).
+  returned: success
+  type: dict
+  contains:
+    mergetb_sriov:
+      description: What is described here, and when the host told it (C(asked)).
+      type: dict
+    mergetb_sriov_ledger:
+      description: C(materializations), and when the host told them (C(asked)).
+      type: dict
 materializations:
   description:
     - The VFs that each materialization holds according to the ledger, by its id.

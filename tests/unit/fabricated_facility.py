@@ -39,8 +39,13 @@ class Task(t.NamedTuple):
         """Whether it reached the host."""
         collection, _dot, name = self.action.rpartition(".")
         if collection == "mergetb.sriov":
-            return self.status != "skipped" and not (_PLUGINS / f"action/{name}.py").exists()
+            return self.status != "skipped" and not _is_of_controller(name)
         return self.status != "skipped" and self.action in _ACTIONS
+
+
+def _is_of_controller(name: str) -> bool:
+    path = _PLUGINS / f"action/{name}.py"
+    return path.exists() and "ControllerAction" in path.read_text(encoding="utf-8")
 
 
 class Played(t.NamedTuple):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Playbooks on made-up hosts: an action of the name of a module plays what it tells."""
+"""Playbooks on made-up hosts: the action of a module plays what the module tells."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ ROOT = Path(command_line.COLLECTIONS) / COLLECTION
 
 _TOLD = "told.json"
 _CALLS = "calls"
-_ACTION = f"""
+_ACTION = "from ansible.plugins.action.normal import ActionModule"
+_PLAYED = f"""
+
 import json
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 
 
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
+class ActionModule(ActionModule):
+    def _execute_module(self, *arguments, task_vars=None, **others):
         with open("{_CALLS}", "a") as file:
             file.write(task_vars["inventory_hostname"] + "\\n")
         with open("{_TOLD}") as file:
@@ -40,13 +41,18 @@ class ActionModule(ActionBase):
 
 
 def collections(directory: Path, *modules: str) -> Path:
-    """A path of collections, in *directory*, with a copy of this one whose *modules* are played."""
+    """A path of collections, in *directory*, with a copy of this one whose *modules* are played.
+
+    What the action of a module does with the answer stays as it is.
+    """
     for part in ("plugins", "roles", "playbooks"):
         shutil.copytree(ROOT / part, directory / COLLECTION / part)
     action = directory / COLLECTION / "plugins" / "action"
     action.mkdir(exist_ok=True)
     for module in modules:
-        (action / f"{module}.py").write_text(_ACTION, encoding="utf-8")
+        path = action / f"{module}.py"
+        original = path.read_text(encoding="utf-8") if path.exists() else _ACTION
+        path.write_text(original + _PLAYED, encoding="utf-8")
     return directory
 
 
@@ -75,6 +81,5 @@ def run(
         "playbook",
         *("-i", "phobos.xir", f"mergetb.sriov.{playbook}", *arguments),
         check=check,
-        ANSIBLE_COLLECTIONS_PATH=str(collections),
-        **environment,
+        **({"ANSIBLE_COLLECTIONS_PATH": str(collections)} | environment),
     )

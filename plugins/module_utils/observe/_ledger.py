@@ -297,6 +297,11 @@ def _fields(entry: Entry) -> dict[str, t.Any]:
     return fields
 
 
+def described(ledger: Ledger) -> dict[str, list[dict[str, t.Any]]]:
+    """*ledger* as modules return it."""
+    return {mzid: [entry._asdict() for entry in entries] for mzid, entries in ledger.items()}
+
+
 def exclusive(host: Host, *, check_mode: bool) -> t.ContextManager[None]:
     """`locked`, or nothing in check mode, which only reads."""
     return contextlib.nullcontext() if check_mode else locked(host)

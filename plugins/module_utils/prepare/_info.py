@@ -77,10 +77,7 @@ def gather(
         "lldp": neighbours is not None,
         "ports": _describe_ports(host, links, neighbours or {}),
         "pfs": [_describe_pf(pf, answers, users, mates) for pf in pfs],
-        "materializations": {
-            mzid: [entry._asdict() for entry in entries]
-            for mzid, entries in _ledger.read(host).items()
-        },
+        "materializations": _ledger.described(_ledger.read(host)),
     }
 
 

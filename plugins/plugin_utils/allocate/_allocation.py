@@ -17,7 +17,11 @@ import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.allocate import _placement
-from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _names, _schema
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
+    _known,
+    _names,
+    _schema,
+)
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import (
     InputError,
     Problems,
@@ -38,8 +42,9 @@ _REMEDY = (
 class Supply:
     """What the VFs are chosen from; each mapping is by the name of a host.
 
-    ``pfs`` are the inventory's ``sriov_pfs``, and ``found`` the results of ``sriov_info``.
-    ``excluded`` has the names and MAC addresses of PFs that must give no VF.
+    ``pfs`` are the inventory's ``sriov_pfs``, and ``found`` the results of ``sriov_info``: of now,
+    of an earlier run, or failed if nobody ever saw the host. ``excluded`` has the names and MAC
+    addresses of PFs that must give no VF.
     """
 
     pfs: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
@@ -147,7 +152,7 @@ def allocate(
     if not nics:
         raise InputError("the experiment asks for no VF: set port.vf==True on its sockets")
     for host, state in facility.found.items():
-        if missing := {"pfs", "materializations"} - set(state):
+        if not _known.failed(state) and (missing := {"pfs", "materializations"} - set(state)):
             raise InputError(f"found: the result of {host} lacks {', '.join(sorted(missing))}")
     unasked = [host for host in facility.pfs if host not in facility.found]
     if unasked:
@@ -174,13 +179,15 @@ class _Allocation:
         self._functions = [
             _function(host, pf, facility) for host, pfs in facility.pfs.items() for pf in pfs
         ]
+        _shun_unknown_vlans(self._functions, facility)
         self._by_mac = {(f.host, f.mac): f for f in self._functions}
         self._macs = {function.mac for function in self._functions}
         # VLAN ids in use, each with its leaf domain. A PF of unknown domain has None.
         self._vlans: set[tuple[str | None, int]] = set()
         own: dict[tuple[str, str], _Holding] = {}
         for host, state in facility.found.items():
-            own |= self._read(host, state)
+            if not _known.failed(state):
+                own |= self._read(host, state)
         self._held = self._keep(own)
 
     def _read(self, host: str, state: t.Mapping[str, t.Any]) -> dict[tuple[str, str], _Holding]:
@@ -335,11 +342,14 @@ class _Allocation:
 def _function(host: str, pf: t.Mapping[str, t.Any], facility: Supply) -> Function:
     name, mac = pf["name"] or "", pf["mac"] or ""
     key, value = ("mac", mac) if mac else ("interface", name)
+    state = facility.found[host]
     found: t.Mapping[str, t.Any] = next(
-        (other for other in facility.found[host]["pfs"] if other[key] == value), {}
+        (other for other in state.get("pfs", ()) if other[key] == value), {}
     )
     unusable = None
-    if not found:
+    if _known.failed(state) or state.get("cached", {}).get("reason"):
+        unusable = "its host does not answer"
+    elif not found:
         unusable = "its host has no such PF"
     elif not found["numvfs"]:
         unusable = "it has no VFs, run mergetb.sriov.prepare"
@@ -360,6 +370,24 @@ def _function(host: str, pf: t.Mapping[str, t.Any], facility: Supply) -> Functio
         numa_node=found.get("numa_node"),
         unusable=unusable,
     )
+
+
+def _shun_unknown_vlans(functions: t.Iterable[Function], facility: Supply) -> None:
+    """Let no PF be used where VLANs are in use that nobody knows of."""
+    unseen: dict[str | None, str] = {}
+    for function in functions:
+        if _known.failed(facility.found[function.host]):
+            unseen.setdefault(function.domain, function.host)
+    for function in functions:
+        # A PF of unknown leaf domain may be in any.
+        for domain, host in unseen.items():
+            if function.unusable is None and (
+                function.domain == domain or None in (function.domain, domain)
+            ):
+                function.unusable = (
+                    f"nobody knows which VLANs are in use in its leaf domain, since {host} was"
+                    " never seen"
+                )
 
 
 def _placeable(function: Function) -> _placement.PlacementPf:

@@ -16,6 +16,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _checks
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import (
     ERROR,
     SEVERITIES,
+    WARNING,
     Facts,
     Finding,
 )
@@ -33,7 +34,8 @@ def findings(
     """Return how the model and its hosts differ, the worst first, then in the model's order.
 
     :param facility: the message ``Facility``
-    :param facts: by name of the host the result of ``sriov_info``, or ``{"error": text}``
+    :param facts: by name of the host the result of ``sriov_info``, which may be from the cache, or
+        ``{"error": text}``
     :param link_roles: a PF is offered for VFs if it has one of these link roles
     """
     model = _paired.PairedFacility(facility, facts, link_roles)
@@ -60,7 +62,8 @@ def document(
         "facility": facility.id,
         "hosts": {
             name: {
-                "error": facts[name].get("error"),
+                "error": facts[name].get("error") or _cached(facts[name]).get("reason") or None,
+                "asked": _cached(facts[name]).get("asked"),
                 "findings": {severity: counts[name, severity] for severity in SEVERITIES},
             }
             for name in sorted(facts)
@@ -119,4 +122,20 @@ def _of_host(name: str, facts: Facts, model: _paired.PairedFacility) -> t.Iterat
             "see that the host is up and that Ansible can log in, and audit it again",
         )
         return
+    if reason := _cached(facts).get("reason"):
+        yield Finding(
+            WARNING,
+            "unread",
+            name,
+            name,
+            f"it could not be asked: {reason}; what follows is what it told at"
+            f" {_cached(facts)['asked']}",
+            "see that the host is up and that Ansible can log in, and audit it again",
+        )
     yield from _checks.of_host(model.host(name), model)
+
+
+def _cached(facts: Facts) -> t.Mapping[str, t.Any]:
+    """Return when and why facts were taken from the cache; nothing if the host told them now."""
+    cached: t.Mapping[str, t.Any] = facts.get("cached", {})
+    return cached

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _known
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 
 RESULTS = {"type": "str", "required": True}
 """The option ``results`` of an action."""
+FROM_CACHE = {"type": "str", "choices": list(_known.SOURCES), "default": "none"}
+"""The option ``from_cache`` of an action."""
 
 
 class Play:
@@ -21,6 +25,8 @@ class Play:
 
     def __init__(self, task_vars: t.Mapping[str, t.Any]) -> None:
         self._task_vars = task_vars
+        # Ansible makes the variables of a host anew each time that they are asked for.
+        self._variables: dict[str, t.Mapping[str, t.Any]] = {}
 
     @property
     def hosts(self) -> list[str]:
@@ -48,10 +54,12 @@ class Play:
 
         :raises InputError: the inventory does not have the host
         """
-        hostvars = self._task_vars["hostvars"]
-        if host not in hostvars:
-            raise InputError(f"host {host} is not in the inventory; add it there")
-        return hostvars[host].get(name, default)
+        if host not in self._variables:
+            hostvars = self._task_vars["hostvars"]
+            if host not in hostvars:
+                raise InputError(f"host {host} is not in the inventory; add it there")
+            self._variables[host] = hostvars[host]
+        return self._variables[host].get(name, default)
 
     def pfs(self, hosts: t.Iterable[str]) -> dict[str, t.Any]:
         """Return the ``sriov_pfs`` of hosts.
@@ -74,12 +82,73 @@ class Play:
             " serial",
         )
 
+    def answers(
+        self, hosts: t.Iterable[str], arguments: t.Mapping[str, t.Any]
+    ) -> dict[str, dict[str, t.Any]]:
+        """Return what ``sriov_info`` tells of hosts, by host: a result, or what was known before.
+
+        :param arguments: of the action, with ``results`` and ``from_cache``
+        :raises InputError: a host has not run the task, or its cached fact cannot be used
+        """
+        hosts, source = list(hosts), arguments["from_cache"]
+        nobody: dict[str, t.Any] = dict.fromkeys(hosts, {"failed": True, "msg": ""})
+        results = nobody if source == "all" else self.results(hosts, arguments["results"])
+        if source == "none":
+            return results
+        return {
+            host: self._recalled(host, result) if _known.failed(result) else result
+            for host, result in results.items()
+        }
+
+    def _recalled(self, host: str, result: dict[str, t.Any]) -> dict[str, t.Any]:
+        reason = str(result.get("msg", ""))
+        known = _known.recall(host, self.facts(host), reason)
+        nothing = f"{reason}; the fact cache has nothing of it" if reason else _NEVER_ASKED
+        return known or result | {"msg": nothing}
+
+    def facts(self, host: str) -> t.Mapping[str, t.Any]:
+        """Return the facts of a host, also those of earlier runs if there is a fact cache."""
+        facts: t.Mapping[str, t.Any] = self.variable(host, "ansible_facts", {})
+        return facts
+
     def _required(self, hosts: t.Iterable[str], name: str, remedy: str) -> dict[str, t.Any]:
         found = {host: self.variable(host, name) for host in hosts}
         for host, value in found.items():
             if value is None:
                 raise InputError(f"host {host} has no variable {name}: {remedy}")
         return found
+
+
+_NEVER_ASKED = (
+    "the fact cache has nothing of it: run mergetb.sriov.audit or mergetb.sriov.report with"
+    " this cache (fact_caching in ansible.cfg) while the host is up"
+)
+
+
+def now() -> datetime.datetime:
+    """Return the time."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+class RememberingAction(ActionBase):
+    """An action that calls the module of its name on the host, and remembers part of its result.
+
+    A subclass returns the facts for Ansible's fact cache from ``facts``.
+    """
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
+    ) -> dict[str, t.Any]:
+        """Return the result of the module, with the facts."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        wrap_async = self._task.async_val and not self._connection.has_native_async
+        result |= self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
+        facts = self.facts(result)
+        return result | ({"ansible_facts": facts} if facts else {})
+
+    def facts(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return what to remember of a result; what only that needs is taken out of it."""
+        raise NotImplementedError
 
 
 class ControllerAction(ActionBase):

@@ -74,10 +74,14 @@ class ReportPf(t.NamedTuple):
 
 
 class ReportHost(t.NamedTuple):
-    """A host; ``error`` tells why it gave no answer, and is empty if it did."""
+    """A host; ``error`` tells why it gave no answer, and is empty if it did or was not asked.
+
+    ``asked`` is the time of an earlier answer that stands for this one; it is empty if none does.
+    """
 
     name: str
     error: str
+    asked: str
     pfs: list[ReportPf]
 
 
@@ -117,6 +121,7 @@ class Totals:
     states: t.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     vlans: set[int] = dataclasses.field(default_factory=set)
     error: str = ""
+    asked: str = ""
 
     @property
     def vfs(self) -> int:
@@ -160,7 +165,11 @@ def report(
     hosts = [_host(name, facts[name], pfs.get(name) or ()) for name in sorted(facts, key=_natural)]
     # A host that gave no answer is a finding of the audit, too, which would say it twice.
     silent = {host.name for host in hosts if host.error}
-    findings = [finding for finding in findings if finding["host"] not in silent]
+    findings = [
+        finding
+        for finding in findings
+        if finding["check"] != "unread" or finding["host"] not in silent
+    ]
     return Report(facility, model, made, hosts, findings)
 
 
@@ -175,8 +184,9 @@ def _natural(text: str) -> list[tuple[str, int]]:
 
 def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) -> ReportHost:
     error = _error(facts)
-    if error:
-        return ReportHost(name, error, [_pf(None, pf, []) for pf in declared])
+    cached = facts.get("cached", {})
+    if error and not cached:
+        return ReportHost(name, error, "", [_pf(None, pf, []) for pf in declared])
     holdings: dict[str, list[_Holding]] = collections.defaultdict(list)
     for mzid, entries in facts["materializations"].items():
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
@@ -195,11 +205,11 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
         if pf["vfs"] or pf["mac"] in holdings:
             pfs.append(_pf(pf, None, holdings.pop(pf["mac"], [])))
     pfs += [_pf(None, None, gone) for gone in holdings.values()]
-    return ReportHost(name, "", pfs)
+    return ReportHost(name, error, cached.get("asked", ""), pfs)
 
 
 def _error(facts: Facts) -> str:
-    error: str = facts.get("error") or ""
+    error: str = facts.get("error") or facts.get("cached", {}).get("reason") or ""
     if not error and (facts.get("unreachable") or facts.get("failed")):
         error = facts.get("msg") or "it gave no answer, and no reason"
     return error
@@ -331,7 +341,7 @@ def by_host(made: Report) -> list[Totals]:
     """Return the sums over each host."""
     result = []
     for host in made.hosts:
-        totals = Totals(host.name, hosts={host.name}, error=host.error)
+        totals = Totals(host.name, hosts={host.name}, error=host.error, asked=host.asked)
         for pf in host.pfs:
             totals.add(host.name, pf)
         result.append(totals)
@@ -439,10 +449,11 @@ def summary(made: Report) -> list[str]:
     """Return the totals in a few lines."""
     totals = of_facility(made)
     silent = [host.name for host in made.hosts if host.error]
+    answered = sum(not (host.error or host.asked) for host in made.hosts)
     counts = collections.Counter(finding["severity"] for finding in made.findings)
     held_by = len(by_materialization(made))
     return [
-        f"hosts: {len(made.hosts) - len(silent)} of {len(made.hosts)} answered"
+        f"hosts: {answered} of {len(made.hosts)} answered"
         + (f", not {', '.join(silent[:10])}{' ...' if len(silent) > 10 else ''}" if silent else ""),
         f"VFs: {totals.vfs} of {totals.declared} in the model",
         "of these " + ", ".join(f"{totals.states[state]} {state}" for state in STATES),
@@ -491,11 +502,11 @@ def data(made: Report) -> dict[str, t.Any]:
     ``strings``. For a column of its VFs, it is a place in ``lists``.
     """
     strings, lists = _Interned(), _Interned()
-    own = ("host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")
+    own = ("host", "error", "asked", "pf", "pf_mac", "leaf", "port", "declared", "pf_note")
     columns: dict[str, list[int]] = {name: [] for name in (*own, *ReportVf._fields)}
     for host in made.hosts:
         for pf in host.pfs:
-            values = (host.name, host.error, *pf[:6])
+            values = (host.name, host.error, host.asked, *pf[:6])
             for name, value in zip(own, values, strict=True):
                 columns[name].append(strings.place(visible(value)))
             for number, name in enumerate(ReportVf._fields):

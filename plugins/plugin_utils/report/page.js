@@ -253,7 +253,7 @@
     const size = sizes[pf];
     let free = 0;
     for (let row = first[pf]; row < first[pf] + size; row++) free += text("state", row) === "free";
-    const note = own("error") ? "no answer" : own("pf_note") || (size ? "" : `no VFs, ${own("declared")} in the model`);
+    const note = own("asked") ? `as of ${own("asked")}` : own("error") ? "no answer" : own("pf_note") || (size ? "" : `no VFs, ${own("declared")} in the model`);
     const port = own("port") ? ` → ${own("port")}` : "";
     const made = element("div", {className: "pf"},
       host ? label("host", own("host")) : element("span"),

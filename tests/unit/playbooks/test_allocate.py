@@ -24,6 +24,10 @@ def prepared(host: str) -> dict[str, t.Any]:
     """Return what sriov_info tells of a host of the example facility that nobody uses."""
     return {
         "changed": False,
+        "platform": {},
+        "iommu_groups": 24,
+        "lldp": False,
+        "ports": [],
         "materializations": {},
         "pfs": [
             {

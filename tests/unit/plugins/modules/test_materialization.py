@@ -98,8 +98,10 @@ def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: R
     assert machine.files() == before, "not even the lock"
     assert machine.writes == []
     done = run(mzid=MZID, vfs=vfs)
+    remembered = done.pop("materializations")
     assert predicted == done
     assert done["changed"]
+    assert [entry["nic"] for entry in remembered[MZID]] == ["eth0", "eth1"]
     assert done["devices"][0] == {
         "node": "alpha",
         "nic": "eth0",
@@ -162,6 +164,7 @@ def test_absent_restores_what_was_there_before(machine: Machine, run: Runner) ->
     assert ledger(machine) == {MZID: [0, 1], "two.hello.demo": [2]}
     done = run(mzid=MZID, state="absent")
 
+    assert list(done.pop("materializations")) == ["two.hello.demo"]
     assert predicted == done
     assert done["devices"] == []
     assert state(machine)[:2] == before[:2]

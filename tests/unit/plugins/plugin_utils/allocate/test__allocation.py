@@ -451,6 +451,61 @@ def test_vfs_that_did_not_come_back() -> None:
     ]
 
 
+DOWN = {"asked": "2026-11-28T12:00:00Z", "reason": "no route to host"}
+NEVER_SEEN = {"unreachable": True, "msg": "no route to host"}
+
+
+def test_nothing_is_placed_on_a_host_that_is_down() -> None:
+    state = found()
+    claim(state, "x1", 0, 0, values={"mac": allocate()[0].mac, "vlan": 2})
+    state["x1"]["cached"] = DOWN
+    two = [nic("a"), nic("b")]
+    choices = allocate(two, state)
+    assert {choice.function.host for choice in choices} == {"x0"}
+    assert [choice.vlan for choice in choices] == [3, 3], "it had 2 when it was seen last"
+    [problem] = problems([nic("a", host="x1")], state)
+    assert "x1 ens1f0: its host does not answer" in problem
+
+
+def test_a_host_that_nobody_asked_now_may_be_chosen() -> None:
+    state = found()
+    for told in state.values():
+        told["cached"] = {**DOWN, "reason": ""}
+    assert places(allocate(state=state)) == places(allocate())
+
+
+def test_a_vf_that_is_held_on_a_host_that_is_down() -> None:
+    state = held(allocate(), found())
+    state["x1"]["cached"] = DOWN
+    assert problems(state=state)[0] == (
+        "beta eth1: cannot keep its VF of x1 ens1f1: 1 VF is needed; x1 ens1f1: its host does not"
+        " answer"
+    )
+
+
+def test_no_leaf_domain_with_a_host_that_was_never_seen() -> None:
+    state = found() | {"x1": NEVER_SEEN}
+    first, *_others = problems(state=state)
+    assert (
+        "x0 ens1f0: nobody knows which VLANs are in use in its leaf domain, since x1 was never seen"
+    ) in first
+    assert "x1 ens1f0: its host does not answer" in first
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"), [("xleaf1", None), (None, "nobody knows which VLANs")]
+)
+def test_other_leaf_domains_are_chosen_from(other: str | None, reason: str | None) -> None:
+    pfs = copy.deepcopy(PFS)
+    for pf in pfs["x1"]:
+        pf["leaf"] = {"host": other, "port": None, "domain": other} if other else None
+    state = found(pfs) | {"x1": NEVER_SEEN}
+    if reason:
+        assert reason in problems([nic("a")], state, pfs=pfs)[0]
+    else:
+        assert places(allocate([nic("a")], state, pfs=pfs)) == ["x0 ens1f0 0"]
+
+
 def test_what_is_refused_at_once() -> None:
     with pytest.raises(InputError, match=r"^the experiment asks for no VF: set port\.vf==True"):
         allocate([])

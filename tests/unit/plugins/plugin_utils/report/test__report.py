@@ -191,6 +191,25 @@ def test_host_without_answer(told: dict[str, t.Any], error: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("reason", ["no route to host", ""])
+def test_host_as_it_was_known(reason: str) -> None:
+    facility = Facility(2, vfs=2)
+    facility.facts["x0"]["cached"] = {"asked": "2026-11-28T12:00:00Z", "reason": reason}
+    facility.finding("warning", "unread", "x0", "", None, None, None, "could not be asked", "see")
+    facility.finding("error", "mac", "x0", "", None, None, None, "no port has the MAC", "mend it")
+    made = facility.report()
+    assert (made.hosts[0].error, made.hosts[0].asked) == (reason, "2026-11-28T12:00:00Z")
+    assert [len(pf.vfs) for pf in made.hosts[0].pfs] == [2, 2]
+    titles = {topic.title for topic in _report.topics(made)}
+    assert "Differs from the model: mac" in titles
+    assert ("Hosts without answer" in titles) == bool(reason)
+    assert ("Differs from the model: unread" in titles) != bool(reason), "it is said once"
+    assert _report.summary(made)[0] == "hosts: 1 of 2 answered" + (", not x0" if reason else "")
+    page = _report.html(made)
+    assert "1 as known earlier, the oldest as of 2026-11-28T12:00:00Z" in page
+    assert "as of 2026-11-28T12:00:00Z</td>" in page
+
+
 def test_vf_that_two_hold_counts_for_both() -> None:
     facility = Facility(1, vfs=2)
     held(facility)
