@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -22,10 +23,14 @@ _IDENT = "run"
 
 
 class Slice(t.NamedTuple):
-    """A slice whose worker has ended: the exit code of Ansible, and what the worker sent back."""
+    """A slice whose worker has ended: the exit code of Ansible, and what the worker sent back.
+
+    *left* is what the worker left in its temporary directory.
+    """
 
     code: int
     artifacts: Path
+    left: list[str]
 
     @property
     def output(self) -> str:
@@ -60,24 +65,32 @@ def run(
     facility: Facility,
     playbook: str,
     slices: t.Sequence[str],
-    **files: str,
+    **variables: str,
 ) -> list[Slice]:
     """Run a playbook over all *slices*, which are patterns of hosts, at once.
 
-    *files* are variables of the playbook, with the names of the artifacts that it is to write.
+    *variables* are those of the playbook. A file among them becomes an artifact.
     """
     running = []
     for number, limit in enumerate(slices):
         private = directory / f"slice{number}"
         # A worker sends nothing else back. It starts Ansible in the directory `project`.
-        artifacts = {key: f"../artifacts/{_IDENT}/{name}" for key, name in files.items()}
-        _make(private, facility, artifacts)
-        running.append((private / "artifacts" / _IDENT, _start(private, playbook, limit)))
+        values = {
+            key: f"../artifacts/{_IDENT}/{value}" if "." in value else value
+            for key, value in variables.items()
+        }
+        _make(private, facility, values)
+        # The path of the test is too long for the sockets that Ansible makes there.
+        temporary = tempfile.mkdtemp(prefix="worker")
+        processes = _start(private, temporary, playbook, limit)
+        running.append((private / "artifacts" / _IDENT, temporary, processes))
     done = []
-    for directory, processes in running:
+    for artifacts, temporary, processes in running:
         for process in processes:
             process.wait()
-        done.append(Slice(int((directory / "rc").read_text(encoding="utf-8")), directory))
+        code = int((artifacts / "rc").read_text(encoding="utf-8"))
+        done.append(Slice(code, artifacts, os.listdir(temporary)))
+        shutil.rmtree(temporary)
     return done
 
 
@@ -101,16 +114,15 @@ def _make(private: Path, facility: Facility, variables: t.Mapping[str, str]) -> 
         (private / "env" / name).write_text(json.dumps(values), encoding="utf-8")
 
 
-def _start(private: Path, playbook: str, limit: str) -> list[subprocess.Popen[bytes]]:
-    # The worker has its temporary directory here, so that a test sees what it leaves there.
-    temporary = private.with_suffix(".worker")
-    temporary.mkdir(exist_ok=True)
+def _start(
+    private: Path, temporary: str, playbook: str, limit: str
+) -> list[subprocess.Popen[bytes]]:
     programs = Path(sys.executable).parent
     environment = {
         "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
         "HOME": str(private),
         "LC_ALL": "C.UTF-8",
-        "TMPDIR": str(temporary),
+        "TMPDIR": temporary,
     }
     processes: list[subprocess.Popen[bytes]] = []
     for arguments in (

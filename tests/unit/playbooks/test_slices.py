@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -91,8 +92,12 @@ class Site:
             cache=directory / "cache",
         )
 
-    def run(self, playbook: str, slices: t.Sequence[str], **files: str) -> list[sliced.Slice]:
-        return sliced.run(self.directory / "runner", self._runner, playbook, slices, **files)
+    def run(self, playbook: str, slices: t.Sequence[str], **variables: str) -> list[sliced.Slice]:
+        return sliced.run(self.directory / "runner", self._runner, playbook, slices, **variables)
+
+    def lose(self, host: str) -> None:
+        """Let nobody ask the host any more."""
+        (self.directory / host / "python").unlink()
 
     def tasks(self) -> dict[str, list[fabricated_facility.Task]]:
         """The tasks of each host in the runs."""
@@ -136,10 +141,10 @@ def test_limits() -> None:
 
 def test_prepare(whole: Site, halves: Site) -> None:
     codes(whole.run("mergetb.sriov.prepare", ONE), 0)
-    codes(halves.run("mergetb.sriov.prepare", TWO), 0)
+    parts = codes(halves.run("mergetb.sriov.prepare", TWO), 0)
     assert halves.tasks() == whole.tasks()
     assert halves.numvfs() == whole.numvfs() == {"x0": "4", "x1": "3", "x2": "3", "x3": "4"}
-    assert [list(path.iterdir()) for path in halves.directory.glob("runner/*.worker")] == [[], []]
+    assert [part.left for part in parts] == [[], []]
 
 
 def test_audit(whole: Site, halves: Site) -> None:
@@ -155,17 +160,34 @@ def test_audit(whole: Site, halves: Site) -> None:
     assert {finding["host"] for finding in findings} == {*SHORT}
 
 
-def test_fact_cache(halves: Site) -> None:
-    """The workers share it, and the next run has the facts of all hosts, without a call."""
-    info = {"mergetb.sriov.sriov_info": {}, "register": "found"}
-    fact = {"ansible.builtin.set_fact": {"of_host": "{{ found.pfs[0].mac }}", "cacheable": True}}
-    cached = "{{ groups.hypervisors | map('extract', hostvars, ['ansible_facts', 'of_host']) }}"
-    known = {
-        "ansible.builtin.assert": {"that": "known == wanted"},
-        "vars": {"known": cached, "wanted": [mac(host) for host in HOSTS]},
-    }
-    for name, slices, tasks in (("fill", TWO, [info, fact]), ("read", ["x0"], [known])):
-        play = {"hosts": "hypervisors", "gather_facts": False, "tasks": tasks}
-        playbook = halves.directory / f"{name}.yml"
-        playbook.write_text(json.dumps([play]), encoding="utf-8")
-        codes(halves.run(str(playbook), slices), 0)
+def rows(page: str) -> list[dict[str, t.Any]]:
+    """The PFs of a report with their VFs, but for the times at which hosts were asked."""
+    data = json.loads(re.findall('id="data">(.*?)</script>', page, re.DOTALL)[0])
+    strings, lists, columns = data["strings"], data["lists"], data["pfs"]
+    del columns["asked"]
+    own = {"host", "error", "pf", "pf_mac", "leaf", "port", "declared", "pf_note"}
+    return [
+        {
+            name: strings[place] if name in own else [strings[each] for each in lists[place]]
+            for name, place in zip(columns, places, strict=True)
+        }
+        for places in zip(*columns.values(), strict=True)
+    ]
+
+
+def test_one_report_of_what_two_workers_found(whole: Site, halves: Site) -> None:
+    """They share the fact cache. Who reports from there asks no host."""
+    made = []
+    for site, slices in ((whole, ONE), (halves, TWO)):
+        codes(site.run("mergetb.sriov.audit", slices, sriov_audit="audit.json"), 2)
+        for host in HOSTS:
+            site.lose(host)
+        [done] = site.run(
+            "mergetb.sriov.report", ONE, sriov_report="report.html", sriov_from_cache="all"
+        )
+        assert "hosts: 0 of 4 answered" in done.output
+        made.append((done.artifacts / "report.html").read_text(encoding="utf-8"))
+    first, second = map(rows, made)
+    assert first == second
+    assert [row["host"] for row in first] == [*HOSTS]
+    assert [len(row["vf"]) for row in first] == [4, 2, 2, 4]
