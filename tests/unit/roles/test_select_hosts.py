@@ -31,7 +31,7 @@ def leave_out(facility: Facility, host: str) -> None:
     for link in experiment.links:
         for segment in link.realization.segments.values():
             segment.endpoints = [item for item in segment.endpoints if item.host != host]
-    (facility.directory / "experiment.pb64").write_text(experiment.to_json(), encoding="utf-8")
+    (facility.directory / "one.hello.demo.pb64").write_text(experiment.to_json(), encoding="utf-8")
 
 
 def was_called(facility: Facility, host: str) -> bool:
@@ -120,7 +120,7 @@ def test_an_experiment_without_vfs_and_a_dead_host(facility: Facility) -> None:
     for link in experiment.links:
         for segment in link.realization.segments.values():
             segment.endpoints = []
-    (facility.directory / "experiment.pb64").write_text(experiment.to_json(), encoding="utf-8")
+    (facility.directory / "one.hello.demo.pb64").write_text(experiment.to_json(), encoding="utf-8")
     facility.connect("x1", **DEAD)
     assert facility.document("materialize", 0, *MATERIALIZE)["devices"] == []
 

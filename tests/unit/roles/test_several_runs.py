@@ -138,7 +138,7 @@ def test_the_first_run_that_did_not_end_well_is_told(facility: Facility) -> None
     on_one_host(facility, "b.json", "x0", "two")
     done = play(
         facility,
-        imported("materialize", sriov_materialization="experiment.pb64"),
+        imported("materialize", sriov_materialization="one.hello.demo.pb64"),
         imported("dematerialize", sriov_materialization="b.json", sriov_device_map="b.map"),
         arguments=(),
     )
