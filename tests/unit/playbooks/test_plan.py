@@ -39,7 +39,7 @@ def test_the_plan_is_shown_and_written(
 ) -> None:
     played.tell(directory, {"x0": REBOOT, "x1": READY})
     done = played.run(collections, directory, "plan", *arguments)
-    assert "x0    needs reboot  reboot   3      1" in done.stdout
+    assert "x0    needs restart  reboot   3      1" in done.stdout
     assert "x1    ready         -        0      0" in done.stdout
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
     assert document["action"] == "prepare"

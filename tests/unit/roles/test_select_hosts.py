@@ -137,7 +137,7 @@ def test_what_was_taken_back_is_in_no_device_map(facility: Facility) -> None:
 
 
 def test_the_id_of_another_experiment(facility: Facility) -> None:
-    """Its VFs were taken back on the hosts of the one in the file."""
+    """Its VFs were freed on the hosts of the one in the file."""
     other = ("-e", "sriov_mzid=two.other.demo")
     document = facility.document("dematerialize", 10, *MATERIALIZE, *other)
     assert "and sriov_mzid is 'two.other.demo': leave one of the two out" in document["message"]
