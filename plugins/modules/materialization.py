@@ -43,7 +43,8 @@ options:
         O(run), it changes only what that run has reserved. It changes nothing if another run of the
         materialization has reserved something else.
       - V(withdrawn) takes back what O(run) has reserved and not carried out.
-      - V(absent) frees all that the materialization holds, and takes back all that is reserved for it.
+      - V(absent) frees all that the materialization holds, and takes back all that is reserved for
+        it.
     type: str
     choices: [reserved, present, withdrawn, absent]
     default: present
