@@ -33,7 +33,7 @@ REQUIREMENTS := requirements.txt tests/unit/requirements.txt $(wildcard tests/*.
 MOLECULE := $(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-config molecule/config.yml
 
 PLAY := .venv-demo/bin/ansible-playbook -i inventories/phobos/phobos.xir
-EXPERIMENT := -e sriov_materialization=inventories/phobos/experiment.pb64 -e sriov_device_map=.twin/device_map.json
+EXPERIMENT := -e sriov_materialization=inventories/phobos/one.hello.demo.pb64 -e sriov_device_map=.twin/device_map.json
 
 .PHONY: help demo clean test lint unit sanity package firmware page docs molecule hosts bench changelog constraints setup
 

@@ -26,13 +26,13 @@ class ActionModule(ControllerAction):
     }
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
-        """Write the map, unless a host has not told its devices."""
+        """Write the map, unless a host returned no devices."""
         path, mzid = arguments["path"], arguments["mzid"]
         if arguments["own_only"] and not _device_map.is_of(path, mzid):
             return {"skipped": True, "msg": f"{path} has no devices of {mzid}"}
         results = {host: play.variable(host, arguments["results"]) for host in play.hosts}
         if missing := [host for host in results if not _agreement.has_told_devices(results[host])]:
-            return {"skipped": True, "msg": f"host {missing[0]} has not told its devices"}
+            return {"skipped": True, "msg": f"host {missing[0]} returned no devices"}
         devices = [
             {**device, "host": host} for host in results for device in results[host]["devices"]
         ]

@@ -15,7 +15,7 @@ description:
     plain QEMU) takes the virtual functions of the guests of a materialization.
     C(docs/device_map.md) describes it.
   - It checks every value, and that no virtual function and no NIC is there twice.
-  - It skips the task if a host of the play has not told its devices, so that no map has half an
+  - It skips the task if a host of the play returned no devices, so that no map has half an
     experiment.
   - The role P(mergetb.sriov.materialize#role) uses it.
 notes:

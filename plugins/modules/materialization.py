@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: materialization
-short_description: Reserve VFs for a materialization, give them to its guests, or take them back
+short_description: Reserve VFs for a materialization, give them to its guests, or free them
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
@@ -16,7 +16,7 @@ description:
     only then gives the VF its driver. If that fails, the VF stays without a driver, the module goes
     on with the other VFs, and the call fails at its end.
   - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF, what
-    the VF must be and how it was before. When it takes the VF back, it restores exactly that. If a
+    the VF must be and how it was before. When it frees the VF, it puts exactly that back. If a
     call was ended in the middle, the next one finishes it.
   - Refuses the whole call before its first write, and names all problems at once, if another
     materialization holds or has reserved one of the VFs, if somebody uses one, or if another guest
@@ -39,11 +39,12 @@ options:
       - V(reserved) checks all that V(present) checks, and remembers that O(run) is going to give
         O(vfs) to the materialization. Nobody else gets these VFs then. It also reserves the VFs
         that the materialization is going to lose. It touches no VF.
-      - V(present) gives O(vfs) to the materialization and takes all its other VFs away. With
+      - V(present) gives O(vfs) to the materialization and frees all its other VFs. With
         O(run), it changes only what that run has reserved. It changes nothing if another run of the
         materialization has reserved something else.
       - V(withdrawn) takes back what O(run) has reserved and not carried out.
-      - V(absent) takes all that the materialization holds, and all that is reserved for it.
+      - V(absent) frees all that the materialization holds, and takes back all that is reserved for
+        it.
     type: str
     choices: [reserved, present, withdrawn, absent]
     default: present
@@ -213,7 +214,7 @@ EXAMPLES = r"""
     state: withdrawn
     run: 2026-11-27T12:00:00Z-4f2a
 
-- name: Take all back
+- name: Free all VFs of the materialization
   mergetb.sriov.materialization:
     mzid: one.hello.demo
     state: absent
@@ -276,7 +277,7 @@ lost:
   description:
     - Whether another run came between, so that O(run) has not reserved any more what it was to give
       on this host.
-    - VFs may have been given on other hosts. Reserve on all hosts again, or take all back.
+    - VFs may have been given on other hosts. Reserve on all hosts again, or free all.
   returned: failure with O(run), if that is so
   type: bool
   sample: true

@@ -56,7 +56,7 @@ seealso:
 EXAMPLES = r"""
 - name: Read which hosts the experiment is about
   mergetb.sriov.materialization_hosts:
-    path: experiment.pb64
+    path: one.hello.demo.pb64
     device_map: device_map.json
   register: experiment
   run_once: true

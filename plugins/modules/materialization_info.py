@@ -53,7 +53,7 @@ seealso:
 EXAMPLES = r"""
 - name: Read which VFs the experiment takes
   mergetb.sriov.materialization_info:
-    path: experiment.pb64
+    path: one.hello.demo.pb64
   register: experiment
   run_once: true
 

@@ -52,8 +52,9 @@ options:
     default: false
   held:
     description:
-      - Whether the host may be rebooted although somebody uses its VFs, or a materialization holds
-        them. Without it, the module fails with O(reboot=true), names the users, and marks nothing.
+      - Whether the host may be rebooted although somebody uses its VFs, or a materialization
+        holds or has reserved them. Without it, the module fails with O(reboot=true),
+        names the users, and marks nothing.
     type: bool
     default: false
 seealso:

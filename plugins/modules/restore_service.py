@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: restore_service
-short_description: Give VFs back to their materializations at every boot
+short_description: Restore the VFs of materializations at every boot
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:

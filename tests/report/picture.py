@@ -66,7 +66,7 @@ def _told(pfs: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         for index, pf in enumerate(host["pfs"]):
             pf["vfs"] = facility.pf(index, pf["mac"], pf["totalvfs"])["vfs"]
             pf["numvfs"] = len(pf["vfs"])
-    experiment = _document.load(str(PHOBOS / "experiment.pb64"), _document.MATERIALIZATION)
+    experiment = _document.load(str(PHOBOS / "one.hello.demo.pb64"), _document.MATERIALIZATION)
     taken = _materialization.vfs(experiment, pfs)
     for name, vfs in taken["hosts"].items():
         for vf in vfs:

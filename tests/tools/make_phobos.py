@@ -283,7 +283,7 @@ def files() -> dict[str, str]:
     model = facility()
     return {
         name: base64.encodebytes(bytes(message)).decode("ascii")
-        for name, message in (("phobos.xir", model), ("experiment.pb64", experiment(model)))
+        for name, message in (("phobos.xir", model), ("one.hello.demo.pb64", experiment(model)))
     }
 
 

@@ -103,7 +103,7 @@ class Facility:
         }
         if not real_module:
             self.environment["ANSIBLE_COLLECTIONS_PATH"] = str(self._collections())
-        for name in ("phobos.xir", "experiment.pb64"):
+        for name in ("phobos.xir", "one.hello.demo.pb64"):
             (directory / name).write_bytes((PHOBOS / name).read_bytes())
         (directory / "host_vars").mkdir()
         for host in ("x0", "x1"):
@@ -173,7 +173,7 @@ class Facility:
         return collections
 
 
-MATERIALIZE = ("-e", "sriov_materialization=experiment.pb64")
+MATERIALIZE = ("-e", "sriov_materialization=one.hello.demo.pb64")
 
 
 def of_hosts(document: dict[str, t.Any], key: str) -> list[t.Any]:

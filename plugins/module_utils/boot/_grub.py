@@ -62,8 +62,8 @@ _BLOCK = re.compile(
 )
 _HEAD = """\
 # BEGIN mergetb.sriov
-# The Ansible module mergetb.sriov.kernel_cmdline keeps here the kernel arguments that it was asked
-# for. They are added to, or taken from, what is read before; without these lines all is as it was.
+# The Ansible module mergetb.sriov.kernel_cmdline writes this block. It adds kernel arguments to
+# those set above, or removes some. To undo it, delete the block and run update-grub.
 """
 _REPLACE = """\
 mergetb_sriov_replace() {

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The memory of reboots: no cause gets a second one, and none that cannot cure it.
+"""The markers of reboots. A run does not reboot a host twice for one cause, or in vain.
 
 A marker names a cause and the boot in which a run rebooted the host for it. If the cause is still
-there in another boot, its reboot did not cure it, and the next one would not either. Some causes
-say themselves that only a power cycle cures them. Their marker says so too, because later runs may
-not learn it again.
+there in another boot, its reboot did not cure it, and the next one would not either. A cause can
+say that only a power cycle cures it. Its marker then says so, too, because later runs may not learn
+it again.
 """
 
 from __future__ import annotations
@@ -69,25 +69,25 @@ def refuse(markers: t.Mapping[str, str], causes: t.Iterable[Cause], boot_id: str
     problems = []
     if power_cycle:
         problems.append(
-            "no reboot cures this, so none is made, because it takes a power cycle: "
+            "only a power cycle cures this, so the run does not reboot the host: "
             f"{'; '.join(power_cycle)}. Switch the host off and on, then run again"
         )
     if outlived:
         problems.append(
-            f"still so after the reboot for it: {'; '.join(outlived)}. Mend that and "
+            f"the reboot did not cure this: {'; '.join(outlived)}. Mend that and "
             f"reboot the host by hand, or remove {PATH} to let the next run reboot it"
         )
     if problems:
-        raise SriovError(". ".join(problems))
+        raise SriovError("; ".join(problems))
 
 
 def is_made(markers: t.Mapping[str, str], causes: t.Sequence[Cause], boot_id: str) -> bool:
-    """Whether a run that may reboot the host reboots it, by *markers* as planned for *causes*."""
+    """Whether a run with permission reboots the host for *causes*; `plan` made *markers*."""
     return bool(causes) and all(marker == boot_id for marker in markers.values())
 
 
 def refuse_used(used: t.Sequence[_usage.UsedVf]) -> None:
-    """Raise `SriovError` if VFs are *used*, which a reboot takes from their users."""
+    """Raise `SriovError` if VFs are *used*, because a reboot takes them from their users."""
     if used:
         raise SriovError(
             "a reboot is pending, and would take VFs that are in use: "
@@ -97,7 +97,7 @@ def refuse_used(used: t.Sequence[_usage.UsedVf]) -> None:
 
 
 def steps(before: t.Mapping[str, str], after: t.Mapping[str, str]) -> dict[str, list[str]]:
-    """What becomes of the file of the markers, where that outlives the restart."""
+    """The step for the file of the markers: the run removes it if no marker is left."""
     return {PATH: ["remove"]} if before and not after else {}
 
 

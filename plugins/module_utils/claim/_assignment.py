@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VFs of one materialization on one host, isolated and given to its guests, and taken back."""
+"""Give a materialization its VFs on one host, each isolated, and free them again."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def run(
 ) -> dict[str, t.Any]:
     """Give *claims*, and nothing else, to the materialization *mzid*.
 
-    Where *reserved_by* names a run, only what that run has reserved or *mzid* holds already is
-    given. Returns what the module `materialization` does. In check mode, nothing is written.
+    If *reserved_by* names a run, this gives only what that run has reserved or *mzid* has already.
+    It returns what the module `materialization` does. In check mode, it writes nothing.
     """
     with _ledger.exclusive(host, check_mode=check_mode):
         found = _found.look(host, mzid, claims, _ledger.read(host))
@@ -42,7 +42,7 @@ def run(
         except SriovError as error:
             if reserved_by is None or _reservation.has_any(found.ledger, mzid, reserved_by):
                 raise
-            # Another experiment has what was released meanwhile.
+            # Somebody released the reservation, and another experiment took the VFs.
             raise _reservation.LostReservationError(str(error)) from error
         if reserved_by is not None:
             _reservation.insist(planned, mzid, reserved_by)
@@ -54,10 +54,10 @@ def run(
 
 
 def apply(host: Host, plan: ClaimPlan, mzid: str, save: t.Callable[[Ledger], None]) -> list[str]:
-    """Carry out *plan*; *save* is given the ledger before the first change and after the last.
+    """Carry out *plan*, and *save* the ledger before the first change and after the last.
 
-    What goes wrong with one VF leaves that one without driver and does not stop the others. Returns
-    what the VFs had to go without; raises `SriovError` with all that went wrong.
+    A VF that fails goes no further and does not stop the others. Returns what the VFs had to go
+    without. Raises `SriovError` with all that went wrong.
     """
     if plan.during != plan.before:
         save(plan.during)
@@ -74,7 +74,7 @@ def apply(host: Host, plan: ClaimPlan, mzid: str, save: t.Callable[[Ledger], Non
     if failed:
         raise SriovError(
             f"materialization {mzid}: {'; '.join(failed.values())}. These VFs stay "
-            "reserved: mend that and run this again"
+            "with the materialization. Mend that and run this again"
         )
     told = {text: None for texts in refused.values() for text in texts.values()}
     return [f"{text}; the VF goes without" for text in told]

@@ -103,11 +103,11 @@ def _collisions_beside_the_ledger(
         # Nobody can send through a VF without driver.
         if driver is None or (item.pf_mac, vf) in known or (item.pf_mac, vf) in claimed:
             continue
-        name = f"VF {vf} of PF {item.pf_name}, which {driver} has and no materialization,"
+        name = f"VF {vf} of PF {item.pf_name} has the driver {driver} and no materialization, and"
         if state.vlan == item.vlan:
             yield (
-                f"{name} is on its VLAN {item.vlan} and would reach it: take the driver from that "
-                "VF or the VLAN"
+                f"{name} is on the same VLAN {item.vlan}: the two would reach each other. Take the "
+                "driver or the VLAN from that VF"
             )
         if state.mac == item.mac:
-            yield f"{name} has its MAC {item.mac}"
+            yield f"{name} has the same MAC {item.mac}"

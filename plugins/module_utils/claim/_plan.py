@@ -100,7 +100,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
 def _steps(
     leaving: t.Iterable[Entry], staying: t.Iterable[Entry], policy: Policy, found: Found
 ) -> list[_isolation.Step]:
-    """What gives *leaving* back, as far as they are there, and makes *staying* as they must be."""
+    """What frees *leaving*, as far as they are there, and makes *staying* as they must be."""
     host_pfs = found.host_pfs
     back = [_baseline(item, host_pfs) for item in leaving if _found.address_of(item, host_pfs)]
     given = [_optional(_found.target(item, host_pfs), policy) for item in staying]
@@ -182,7 +182,7 @@ def with_entries(ledger: Ledger, mzid: str, entries: list[Entry]) -> Ledger:
 def refuse(host: Host, plan: ClaimPlan, found: Found, mzid: str, *, force: bool = False) -> None:
     """Raise `SriovError` where *plan* cannot be carried out on this host.
 
-    That is a VF that is to be given back and whose PF cannot be reached, a driver that is not
+    That is a VF that is to be freed and whose PF cannot be reached, a driver that is not
     loaded, an IOMMU group that is not isolated, and, without *force*, a VF that somebody uses.
     """
     staying = {entry.key for entry in plan.after.get(mzid, [])}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module `materialization` is asked for, and `plan_info` to look ahead to."""
+"""The request of a caller of the module `materialization`. `plan_info` takes the same request."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 class Claim(t.NamedTuple):
-    """A guest NIC and the VF that plays it; *mtu* is in bytes, `None` where none is asked for."""
+    """A guest NIC, and the VF that it asks for. *mtu* is in bytes, or `None`."""
 
     node: str
     nic: str
@@ -79,9 +79,9 @@ class Claim(t.NamedTuple):
 class Policy(t.NamedTuple):
     """What holds for all VFs of a run.
 
-    *attributes* (`_netlink.VfState`) come on top of those that isolate; a VF may go without those
-    named in *dispensable* where its NIC's driver refuses them. *trunk* tells whether a NIC that
-    tags no VLANs may hand a VF to its guest all the same, which then has to tag.
+    Each VF gets *attributes* (fields of `_netlink.VfState`) beside those that isolate it. If the
+    driver of its NIC refuses some of *dispensable*, the VF goes without them. *trunk* permits VFs
+    of NICs that tag no VLANs. The guests of these VFs then have to tag.
     """
 
     driver: str
@@ -91,7 +91,7 @@ class Policy(t.NamedTuple):
 
 
 def claims(params: t.Mapping[str, t.Any]) -> list[Claim]:
-    """What *params* claim, which is nothing where all is to be taken back."""
+    """The claims in *params*; none if the call frees VFs or withdraws reservations."""
     gives = params["state"] in ("reserved", "present")
     return [_claim(item) for item in params["vfs"]] if gives else []
 

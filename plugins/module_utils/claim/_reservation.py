@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a run keeps others away from the VFs that it is going to give, before it touches any.
+"""How a run reserves VFs before it touches any of them.
 
-A materialization with several hosts is reserved on all of them first: the run that reserves is told
-at once what stands against it, and what is reserved no other run gets.
+A run reserves on all hosts of its materialization first. So it learns everything that stands
+against it while it has changed nothing. No other run gets what is reserved.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _YOUNGER_EVERY = 1
 
 
 class YoungerRunsError(SriovError):
-    """Nothing but reservations of younger runs stands against what a run wants."""
+    """Only reservations of younger runs stand against the claims."""
 
 
 class LostReservationError(SriovError):
-    """Another run came between: the reservation is gone, or the other has one of its own."""
+    """Another run came between: this reservation is gone, or the other run has reserved, too."""
 
     facts: t.ClassVar = {"lost": True}
 
@@ -50,11 +50,11 @@ def reserve(
     force: bool = False,
     check_mode: bool = False,
 ) -> dict[str, t.Any]:
-    """Reserve for the run named *run* what giving *claims* to *mzid* takes, and touch no VF.
+    """Reserve for the run named *run* the VFs that change if *mzid* gets *claims*; touch no VF.
 
-    Where nothing but reservations of younger runs stands against the claims, it waits for these to
-    take them back (`without_younger`). Raises `SriovError` with all that stands against the claims.
-    Returns what `run` is going to, and as *reserved* what is reserved now.
+    If only reservations of younger runs stand against the claims, this waits until those runs have
+    taken them back (`without_younger`). Raises `SriovError` with all that stands against the
+    claims. Returns what `_assignment.run` is going to return, and as *reserved* what is reserved.
     """
     deadline = time.monotonic() + _YOUNGER_SECONDS
     while True:
@@ -76,7 +76,7 @@ def _reserve(
     force: bool,
     check_mode: bool,
 ) -> dict[str, t.Any]:
-    """As `reserve`; raises `YoungerRunsError` where it helps to wait."""
+    """As `reserve`, but if it helps to wait, raise `YoungerRunsError`."""
 
     def reserved_in(ledger: Ledger) -> tuple[ClaimPlan, Found, Ledger]:
         found = _found.look(host, mzid, claims, ledger)
@@ -106,10 +106,10 @@ def _reserve(
 def without_younger(ledger: Ledger, run: str) -> Ledger:
     """*ledger* without what only runs that are younger than *run* have reserved.
 
-    Of two experiments that meet on two hosts in opposite order, each would be refused where the
-    other was first. So the older run waits, and the younger one is refused at once and gives way
-    (wait-die: Rosenkrantz, Stearns and Lewis, 1978). The age is told by the name, which begins with
-    the time; whatever the clocks say, no two runs wait for each other.
+    If two experiments meet on two hosts in opposite order, each would be refused where the other
+    was first. So the older run waits, and the younger one is refused at once and gives way
+    (wait-die: Rosenkrantz, Stearns and Lewis, 1978). The name of a run tells its age, because it
+    begins with the time. Whatever the clocks say, no two runs wait for each other.
     """
     kept = {
         other: [item for item in entries if item.held or min(item.runs) <= run]
@@ -143,12 +143,11 @@ def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> di
 
 
 def reservation(planned: ClaimPlan, mzid: str, run: str) -> Ledger:
-    """The ledger with what *run* reserves, so that *planned* can be carried out.
+    """The ledger after *run* has reserved all VFs that *planned* changes.
 
-    What other runs have reserved for *mzid* in the same way, this run shares with them, as it does
-    where one of them was killed and this one finishes it. Raises `SriovError` where another run
-    has reserved in another way: of two runs with different aims, one host could be given by the
-    one and the next by the other.
+    If other runs have reserved the same for *mzid*, this run shares their reservation. So it can
+    finish a run that was killed. If another run has reserved something else, this raises
+    `SriovError`: of two runs with different aims, each could give the VFs of one host.
     """
     entries = planned.before.get(mzid, [])
     others = {
@@ -175,7 +174,7 @@ def reservation(planned: ClaimPlan, mzid: str, run: str) -> Ledger:
 
 
 def _aim(entry: Entry) -> Entry:
-    """*entry* without what it is reserved by and what was there before, which may change."""
+    """*entry* without its runs, state and baseline, which differ between runs with one aim."""
     return entry._replace(runs=(), state=_ledger.RESERVED, baseline={}, baseline_driver=None)
 
 
@@ -187,8 +186,8 @@ def has_any(ledger: Ledger, mzid: str, run: str) -> bool:
 def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
     """Raise `LostReservationError` if *run* has not reserved all that *planned* changes.
 
-    It raises it also if another run has a reservation of its own. That run has another aim, since
-    equal aims share a reservation, and it came between on a host where *run* had none to make.
+    Also raise it if another run has a reservation of its own. That run has another aim, because
+    runs with one aim share a reservation. It came between on a host where *run* reserved nothing.
     """
     entries = [entry for entry in planned.before.get(mzid, []) if entry.runs]
     reserved = {entry.key: _aim(entry) for entry in entries if run in entry.runs}

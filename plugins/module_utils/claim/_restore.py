@@ -232,7 +232,7 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="mergetb-sriov-restore",
-        description="Give the VFs of the ledger back to the guests of their materializations.",
+        description="Restore the VFs of the ledger for the guests of their materializations.",
     )
     parser.add_argument("--check", action="store_true", help="only tell what differs")
     check_mode = parser.parse_args(argv).check

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Of which vendors the firmware decides how many VFs a NIC has, and by which parameters."""
+"""The vendors whose firmware decides how many VFs a NIC has, and the parameters for that."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typing as t
 
 
 class Firmware(t.NamedTuple):
-    """How a vendor's firmware is told the number of VFs. The *role* of this collection does that.
+    """The *role* that sets a vendor's firmware, and the parameters that it sets.
 
-    *enable* is the parameter that switches SR-IOV on, *numvfs* the one for the most VFs of a PF.
+    *enable* switches SR-IOV on. *numvfs* is the most VFs that a PF can have.
     """
 
     role: str

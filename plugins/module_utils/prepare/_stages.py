@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run is going to do to a host, in the order of time, as the functions of the run plan it.
+"""The plan of a run: what it is going to do to a host, in the order of time.
 
-A restart in the middle changes what the steps behind it find; these are planned for the host as it
-comes back: with the VFs that the udev rules make, and as many as firmware then offers. What else
-there is then is up to the host's own configuration: links are taken to be up as now, and guests to
-be back.
+The functions of the run itself make the plan. A restart changes what later steps find, so they are
+planned for the host as it comes back. It then has the VFs that its udev rules make, and its
+firmware offers the new number of VFs. The plan assumes that links are up as now and that guests are
+back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Step(t.NamedTuple):
 
 
 class Blocker(t.NamedTuple):
-    """Where a run goes no further, and why; *message* ends with what helps."""
+    """What keeps a run from the part of *role*. *message* is the cause, and what to do about it."""
 
     role: str
     message: str
@@ -70,9 +70,9 @@ class Disturbed(t.NamedTuple):
 class RunPlan(t.NamedTuple):
     """What a run does; nothing where there are *blockers*.
 
-    *restart* is what it takes of `REBOOT`, `FIRMWARE_RESET` and `POWER_CYCLE`, and *causes* tell
-    why; `None` and none if it takes none. *complete* tells whether the steps are all that the run
-    is going to do. *preflight* is what `_preflight` tells of the host.
+    *restart* is `REBOOT`, `FIRMWARE_RESET`, `POWER_CYCLE`, or `None` if the steps take no restart.
+    *causes* are those of a reboot or a power cycle. *complete* tells whether the steps are all that
+    the run is going to do. *preflight* is what `_preflight` tells of the host.
     """
 
     steps: list[Step]
@@ -86,7 +86,7 @@ class RunPlan(t.NamedTuple):
 
     @property
     def state(self) -> str:
-        """`blocked`, `reboot` (of any kind), `change` or `ready`, the first that is true."""
+        """The first that is true: `blocked`, `reboot` (for any restart), `change`, `ready`."""
         if self.blockers:
             return "blocked"
         if self.restart:
@@ -95,7 +95,7 @@ class RunPlan(t.NamedTuple):
 
 
 class Preparation(t.NamedTuple):
-    """What the role `prepare` is called with: the variables of its stages."""
+    """The variables that the role `prepare` passes to its stages."""
 
     pfs: t.Sequence[t.Mapping[str, t.Any]]
     numvfs: object
@@ -130,9 +130,9 @@ def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
 
 
 def prepare(host: Host, wanted: Preparation) -> RunPlan:
-    """The plan of the role `prepare`, as if the host may be restarted.
+    """The plan of the role `prepare`. It assumes that the run may restart the host.
 
-    With `reboot` in *wanted* it may: then VFs in use are a blocker, unless there is `reboot_held`.
+    If *wanted* has `reboot`, VFs in use block the run, unless it also has `reboot_held`.
     """
     preparing = _Preparing(host, wanted)
     for stage in STAGES:
@@ -154,7 +154,7 @@ def _steps(role: str, steps: t.Mapping[str, t.Iterable[str]]) -> list[Step]:
 
 
 class _Preparing:
-    """The stages of `prepare`, each a method that answers what it does, by element."""
+    """The stages of `prepare`. The method of a stage returns its steps by element."""
 
     def __init__(self, host: Host, wanted: Preparation) -> None:
         self.steps: list[Step] = []
@@ -198,7 +198,7 @@ class _Preparing:
         return {}
 
     def iommu(self) -> dict[str, list[str]]:
-        # Where no kernel argument helps, the preflight has told so.
+        # The preflight has told it if no kernel argument helps.
         helps = not any(problem.element == _judge.IOMMU for problem in self._seen.problems)
         arguments = _loaders.plan_host(
             self._host, iommu=helps, present=self._wanted.kernel_arguments
@@ -213,8 +213,7 @@ class _Preparing:
             return {}
         if _tool.installed(self._host) is None:
             self._notes.append(
-                "what the firmware of the cards needs, and what follows, is known once mstflint is "
-                "installed"
+                "the plan ends here: without mstflint nobody can read what the cards need"
             )
             self.complete = False
             return {"mstflint": ["install"]}
@@ -264,7 +263,7 @@ class _Preparing:
         ]
         if self._wanted.reboot and not self._wanted.reboot_held:
             _reboot.refuse_used(used)
-        # The run looks at the host again, and forgets what it was for.
+        # After the reboot, the run looks at the host again and removes the markers.
         return {"host": [REBOOT], **_reboot.steps(after, {})}
 
     def vfs(self) -> dict[str, list[str]]:
@@ -299,7 +298,7 @@ class _Preparing:
             self._causes.append(cause)
 
     def _read(self, host: Host, selector: str) -> _pci.PF:
-        """The PF as it is when its VFs are made; after a restart, as its driver finds it anew."""
+        """The PF as the stage `vfs` finds it. A restart before that makes its VFs anew."""
         pf = _pci.find_pf(host, selector)
         if self._restart != REBOOT and _judge.card_of(pf.address) not in self._reset:
             return pf
@@ -317,8 +316,8 @@ class _Preparing:
 class Stage(t.NamedTuple):
     """A stage of `prepare`.
 
-    *role* does it by calling *module*, and *plan* answers what that is going to do.
-    *rests_on_others* tells whether nobody knows that while a stage before is blocked.
+    *role* calls *module*, and *plan* returns what the module is going to do. If *rests_on_others*,
+    nobody can plan the stage while an earlier one is blocked.
     """
 
     role: str

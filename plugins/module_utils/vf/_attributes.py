@@ -4,8 +4,8 @@
 
 """The attributes that a PF keeps for its VFs: MAC, VLAN (VST), spoof checking, rates and others.
 
-Only what differs is sent, in one netlink request a VF; what the driver then reports is compared
-with what was asked; where that fails, what this call has changed is put back.
+A call sends only what differs, in one netlink request for each VF. It compares what the driver then
+reports with what was asked. If they differ, it sets the former attributes again.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def read(host: Host, ifindexes: t.Iterable[int]) -> dict[int, dict[int, VfState]
 def read_each(
     host: Host, ifindexes: t.Iterable[int]
 ) -> tuple[dict[int, dict[int, VfState]], dict[int, str]]:
-    """Like `read`, with the interfaces of which nothing can be told, and why, apart."""
+    """As `read`, and why the other interfaces cannot be read, by interface."""
     states = {}
     problems = {}
     for ifindex in set(ifindexes):
@@ -188,7 +188,7 @@ def read_each(
 
 
 def refuse_held(host: Host, changes: t.Iterable[AttributeChange]) -> None:
-    """Raise `SriovError` where one of *changes* is of a VF that a materialization holds."""
+    """Raise `SriovError` if a materialization has one of the VFs of *changes*."""
     macs = {link.ifindex: link.permanent_mac for link in host.netlink.links()}
     holders = {
         entry.key: f"materialization {mzid} {entry.has} it for {entry.node}.{entry.nic}"
@@ -208,23 +208,23 @@ def refuse_held(host: Host, changes: t.Iterable[AttributeChange]) -> None:
 
 
 def apply(host: Host, changes: t.Sequence[AttributeChange]) -> None:
-    """Make *changes*, read them back, and put everything back where one is not as asked."""
+    """Make *changes* and read them back. If one is not as asked, undo all of them."""
     problems = _make(host, changes)
     if any(problems):
         told = [problem for problem in problems if problem]
-        raise SriovError("; ".join([*told, _put_back(host, changes)]))
+        raise SriovError("; ".join([*told, _restore(host, changes)]))
 
 
 def attempt(host: Host, changes: t.Sequence[AttributeChange]) -> list[str | None]:
-    """Make *changes*, read them back, and put back those that are not as asked.
+    """Make *changes*, read them back, and undo those that are not as asked.
 
     Returns what is wrong with each of *changes*, in their order.
     """
     problems = _make(host, changes)
     failed = [item for item, problem in zip(changes, problems) if problem]
-    # A PF that went away must not keep those of the others from being put back.
+    # If a PF went away, the VFs of the others still get their former attributes.
     outcomes = {
-        ifindex: _put_back(host, [item for item in failed if item.vf.ifindex == ifindex])
+        ifindex: _restore(host, [item for item in failed if item.vf.ifindex == ifindex])
         for ifindex in {item.vf.ifindex for item in failed}
     }
     return [
@@ -254,13 +254,13 @@ def _make(host: Host, changes: t.Sequence[AttributeChange]) -> list[str | None]:
     return problems
 
 
-def _put_back(host: Host, changes: t.Sequence[AttributeChange]) -> str:
-    """Restore what *changes* found, and say how that went."""
+def _restore(host: Host, changes: t.Sequence[AttributeChange]) -> str:
+    """Set the attributes from before *changes* again, and say how that went."""
     ifindexes = {item.vf.ifindex for item in changes}
     try:
         _send(host, plan([(item.vf, item.before) for item in changes], read(host, ifindexes)))
     except (SriovError, OSError) as error:
-        return f"what was there before could not be put back: {error}"
+        return f"the former attributes could not be restored: {error}"
     states, _unread = read_each(host, ifindexes)
     stuck = []
     for item in changes:
@@ -271,14 +271,14 @@ def _put_back(host: Host, changes: t.Sequence[AttributeChange]) -> str:
         if wrong:
             stuck.append(f"{item.vf} still has {wrong[0]}")
     return (
-        f"what was there before could not be put back: {', '.join(stuck)}"
+        f"the former attributes could not be restored: {', '.join(stuck)}"
         if stuck
-        else "what was there before is in force"
+        else "the former attributes are set again"
     )
 
 
 def _differing(values: t.Mapping[str, t.Any], state: VfState) -> list[str]:
-    """Which of *values* a VF with *state* does not have, with what it has instead."""
+    """What a VF with *state* has where it differs from *values*."""
     known = state._asdict()
     return [f"{name} {known[name]}" for name, value in values.items() if known[name] != value]
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The order that isolation rests on, written once.
+"""The order of steps that isolates a VF, written once.
 
-A VF that is not yet as it must be loses its driver; then its attributes are set and read back;
-at last all attributes of all VFs are read once more, and only a VF that has every one of them as it
-must be gets its driver. Any other stays without, and the other VFs of the run go on.
+A VF that is not as it must be loses its driver. Then a run sets its attributes and reads them back.
+Last, it reads all attributes of all VFs once more. A VF whose attributes are all right gets its
+driver. Any other stays without one, and the other VFs of the run go on.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Target(t.NamedTuple):
 
 
 class Step(t.NamedTuple):
-    """What one VF goes through, in this order; `None` stands for what it need not.
+    """What a run does to one VF, in this order; `None` for what it need not do.
 
-    *expected* is what all its attributes that matter must be when it gets its driver; `None` where
-    the PF must keep none for its VFs.
+    *expected* is what the attributes must be when the VF gets its driver. It is `None` if the PF
+    must keep no attributes for its VFs.
     """
 
     target: Target
@@ -60,7 +60,7 @@ class Step(t.NamedTuple):
 
 
 class Failures(t.NamedTuple):
-    """By address, why VFs failed, and why others have to go without attributes, by these."""
+    """Why VFs *failed*, by address, and why attributes were *refused*, by address and name."""
 
     failed: dict[str, str]
     refused: dict[str, dict[str, str]]
@@ -73,7 +73,7 @@ def plan(
 ) -> list[Step]:
     """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*.
 
-    Targets that are reached already have none.
+    A target that is reached already has none.
     """
 
     def changes(
@@ -177,7 +177,7 @@ def _last_look(
             text = problem or _wrong(step, states, refused.get(step.target.address, ()))
             if text:
                 failed[step.target.address] = (
-                    f"{step.target.vf}: before it was to get its driver, "
+                    f"{step.target.vf}: right before its driver was bound, "
                     f"{text}; it stays without driver. See which program or driver changes it, and "
                     "run this again"
                 )
@@ -187,13 +187,15 @@ def _last_look(
 def _wrong(
     step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
 ) -> str | None:
-    """How the VF of *step* differs from what it must be, the attributes *refused* aside."""
+    """How the VF of *step* differs from what it must be, except for the *refused* attributes."""
     if step.expected is None:
-        return None if states is None else "its PF keeps attributes for VFs, which it did not"
+        if states is None:
+            return None
+        return "its PF now keeps attributes for VFs; it kept none when the run began"
     if states is None:
-        return "its PF keeps no attributes for VFs any more"
+        return "its PF no longer keeps attributes for VFs"
     if step.target.vf.number not in states:
-        return "its PF does not tell of it any more"
+        return "the driver of its PF no longer reports it"
     expected = {
         name: value
         for name, value in step.expected.items()

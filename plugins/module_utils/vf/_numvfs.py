@@ -387,11 +387,11 @@ def udev_rules(before: str, changes: t.Iterable[VfCountChange], gone: t.Iterable
 def _rule(pf: _pci.PF, count: int) -> str:
     """The line that makes *count* VFs of *pf* at boot.
 
-    It holds for one card in one slot: both the PCI address and the MAC must be right, so that
-    another card in the slot gets no VFs. It acts when the interface appears, which is when the
-    PF's driver is ready, and again on what may follow that; the kernel takes an equal count for
-    nothing to do. The link comes last, since udev can rename an interface only while it is down;
-    for the drivers that want it first the count is written after it.
+    The rule holds for one card in one slot: both the PCI address and the MAC must match, so another
+    card in the slot gets no VFs. It acts when the interface appears, because the PF's driver is
+    ready then. It acts again on later events, and the kernel ignores an equal count. The rule sets
+    the link up last, because udev can rename an interface only while it is down. Some drivers want
+    the link up first; for them the rule writes the count after that.
     """
     if pf.mac is None:
         raise SriovError(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far a run of `prepare` has got, told for each wave of hosts."""
+"""The lines that tell after each wave of hosts how far a run of `prepare` has got."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOST = (REFUSED, FAILED, UNREACHABLE)
 
 
 class Told(t.NamedTuple):
-    """What the tasks of a host have told: the last *outcome* that it got to, and why."""
+    """What the tasks of a host have told so far: its latest *outcome*, and why."""
 
     outcome: str = UNPREPARED
     reason: str = ""
@@ -33,9 +33,9 @@ class Told(t.NamedTuple):
 
 
 class Wave:
-    """The *hosts* that a run prepares together, the *number*th, with *left* hosts behind them.
+    """Wave *number* of a run: *hosts* that it prepares together. *left* hosts are still to come.
 
-    In *check_mode* the lines tell what would be.
+    In *check_mode*, the lines tell what would happen.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ VERSION = 1
 STATES = {
     "ready": "ready",
     "change": "will change",
-    "reboot": "needs reboot",
+    "reboot": "needs restart",
     "blocked": "blocked",
     "unreachable": "unreachable",
 }

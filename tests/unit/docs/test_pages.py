@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[3]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "inventories/*/*.md", "tests/*/*.md")
+    for path in CHECKOUT.glob(pattern)
+)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_text_wraps_at_100(page: Path) -> None:
     """A row of a table is one line, and a command is copied as it is."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import typing as t
@@ -14,10 +15,14 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _materialization
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
-from ansible_collections.mergetb.sriov.tests.unit import models, played
+from ansible_collections.mergetb.sriov.tests.unit import command_line, models, played
 
 HOSTS = ("x0", "x1")
 MZID = "one.hello.demo"
+ARGUMENTS = (
+    *("-e", "sriov_experiment=hello.pb64", "-e", f"sriov_mzid={MZID}"),
+    *("-e", "sriov_materialization=out.json"),
+)
 
 
 def prepared(host: str) -> dict[str, t.Any]:
@@ -67,8 +72,8 @@ def allocate(
         collections,
         directory,
         "allocate",
-        *("-e", "sriov_experiment=hello.pb64", "-e", f"sriov_mzid={MZID}"),
-        *("-e", "sriov_materialization=out.json", *arguments),
+        *ARGUMENTS,
+        *arguments,
         check=check,
     )
 
@@ -123,6 +128,21 @@ def test_options(collections: Path, directory: Path) -> None:
     vfs = [vf for vfs in chosen(directory).values() for vf in vfs]
     assert {vf["pf"]["name"] for vf in vfs} == {"ens1f1"}
     assert {vf["vlan"] for vf in vfs} == {100, 101}
+
+
+def test_an_inventory_that_names_no_facility(collections: Path, directory: Path) -> None:
+    """An operator's own inventory sets `sriov_pfs` and nothing else."""
+    hostvars = command_line.inventory(directory, "phobos.xir")["_meta"]["hostvars"]
+    hosts = {host: {"sriov_pfs": hostvars[host]["sriov_pfs"]} for host in HOSTS}
+    (directory / "hosts.json").write_text(json.dumps({"hypervisors": {"hosts": hosts}}))
+    command_line.run(
+        directory,
+        "playbook",
+        *("-i", "hosts.json", "mergetb.sriov.allocate", *ARGUMENTS),
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
+        ANSIBLE_INVENTORY_ENABLED="ansible.builtin.yaml",
+    )
+    assert sum(map(len, chosen(directory).values())) == 5
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Writer(t.NamedTuple):
 
 
 MATERIALIZE = Writer(
-    "materialize", "sriov_device_map", ("-e", "sriov_materialization=experiment.pb64")
+    "materialize", "sriov_device_map", ("-e", "sriov_materialization=one.hello.demo.pb64")
 )
 ALLOCATE = Writer(
     *("allocate", "sriov_materialization"),
@@ -63,7 +63,7 @@ def facility(directory: Path, model: t.Any = None) -> None:
     model = model or models.phobos()
     directory.mkdir(exist_ok=True)
     (directory / "phobos.xir").write_bytes(bytes(model))
-    shutil.copy(PHOBOS / "experiment.pb64", directory)
+    shutil.copy(PHOBOS / "one.hello.demo.pb64", directory)
     told = {
         name: {
             **READY,

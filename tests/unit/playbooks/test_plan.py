@@ -28,7 +28,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    for name in ("phobos.xir", "experiment.pb64"):
+    for name in ("phobos.xir", "one.hello.demo.pb64"):
         shutil.copy(PHOBOS / name, tmp_path)
     return tmp_path
 
@@ -39,7 +39,7 @@ def test_the_plan_is_shown_and_written(
 ) -> None:
     played.tell(directory, {"x0": REBOOT, "x1": READY})
     done = played.run(collections, directory, "plan", *arguments)
-    assert "x0    needs reboot  reboot   3      1" in done.stdout
+    assert "x0    needs restart  reboot   3      1" in done.stdout
     assert "x1    ready         -        0      0" in done.stdout
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
     assert document["action"] == "prepare"
@@ -49,7 +49,7 @@ def test_the_plan_is_shown_and_written(
 
 def test_the_plan_of_a_materialization(collections: Path, directory: Path) -> None:
     played.tell(directory, {"x0": READY, "x1": READY})
-    played.run(collections, directory, "plan", "-e", "sriov_materialization=experiment.pb64")
+    played.run(collections, directory, "plan", "-e", "sriov_materialization=one.hello.demo.pb64")
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
     assert (document["action"], document["mzid"]) == ("materialize", "one.hello.demo")
 

@@ -135,16 +135,14 @@ def test_another_run_comes_between_once(facility: Facility) -> None:
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_another_run_comes_between_twice(facility: Facility, refuses: bool) -> None:
-    """What was given on the other host is taken back, and no host is left out of that."""
+    """What was given on the other host is freed, and no host is left out of that."""
     facility.fail("x1", "lost", "once\n" if refuses else "once\nagain\n")
     if refuses:
         facility.fail("x0", "anew", "VF 0 belongs to materialization two")
     document = facility.document("materialize", 2, *MATERIALIZE)
     assert document["outcome"] == "failed"
     assert document["devices"] == []
-    assert (
-        "came between, twice, so all VFs of one.hello.demo were taken back" in document["message"]
-    )
+    assert "came between, twice, so all VFs of one.hello.demo were freed" in document["message"]
     second = ["reserved", "withdrawn"] if refuses else ["reserved", "present"]
     for host in ("x0", "x1"):
         assert facility.calls(host) == ["reserved", "present", *second, "absent", "absent"]

@@ -31,7 +31,7 @@ def leave_out(facility: Facility, host: str) -> None:
     for link in experiment.links:
         for segment in link.realization.segments.values():
             segment.endpoints = [item for item in segment.endpoints if item.host != host]
-    (facility.directory / "experiment.pb64").write_text(experiment.to_json(), encoding="utf-8")
+    (facility.directory / "one.hello.demo.pb64").write_text(experiment.to_json(), encoding="utf-8")
 
 
 def was_called(facility: Facility, host: str) -> bool:
@@ -120,7 +120,7 @@ def test_an_experiment_without_vfs_and_a_dead_host(facility: Facility) -> None:
     for link in experiment.links:
         for segment in link.realization.segments.values():
             segment.endpoints = []
-    (facility.directory / "experiment.pb64").write_text(experiment.to_json(), encoding="utf-8")
+    (facility.directory / "one.hello.demo.pb64").write_text(experiment.to_json(), encoding="utf-8")
     facility.connect("x1", **DEAD)
     assert facility.document("materialize", 0, *MATERIALIZE)["devices"] == []
 
@@ -137,7 +137,7 @@ def test_what_was_taken_back_is_in_no_device_map(facility: Facility) -> None:
 
 
 def test_the_id_of_another_experiment(facility: Facility) -> None:
-    """Its VFs were taken back on the hosts of the one in the file."""
+    """Its VFs were freed on the hosts of the one in the file."""
     other = ("-e", "sriov_mzid=two.other.demo")
     document = facility.document("dematerialize", 10, *MATERIALIZE, *other)
     assert "and sriov_mzid is 'two.other.demo': leave one of the two out" in document["message"]

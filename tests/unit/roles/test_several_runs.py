@@ -72,7 +72,7 @@ def on_one_host(facility: Facility, name: str, host: str, rid: str) -> None:
 
 
 def test_ten_experiments_are_dematerialized(facility: Facility) -> None:
-    """The tenth was told that another run gives VFs as fast as it takes them back."""
+    """The tenth was told that another run gives VFs as fast as it frees them."""
     role = {"name": "mergetb.sriov.dematerialize"}
     tasks = [{"ansible.builtin.include_role": role, "loop": [*range(10)]}]
     done = play(facility, {**ON_ALL, "any_errors_fatal": True, "tasks": tasks})
@@ -87,7 +87,7 @@ def test_ten_experiments_are_dematerialized(facility: Facility) -> None:
 def test_an_experiment_is_taken_from_all_of_its_hosts_or_from_none(
     facility: Facility, keywords: dict[str, t.Any]
 ) -> None:
-    """The first host gave its VFs back, and a guest used those of the second."""
+    """The first host freed its VFs, and a guest used those of the second."""
     facility.fail("x1", "check", "VF is in use")
     play(facility, {**ON_ALL, "roles": ["mergetb.sriov.dematerialize"], **keywords})
     assert calls(facility, "x0") == ["absent (check)"]
@@ -138,7 +138,7 @@ def test_the_first_run_that_did_not_end_well_is_told(facility: Facility) -> None
     on_one_host(facility, "b.json", "x0", "two")
     done = play(
         facility,
-        imported("materialize", sriov_materialization="experiment.pb64"),
+        imported("materialize", sriov_materialization="one.hello.demo.pb64"),
         imported("dematerialize", sriov_materialization="b.json", sriov_device_map="b.map"),
         arguments=(),
     )

@@ -224,7 +224,7 @@ def test_a_host_that_was_restarted_does_not_wait_for_that(
     meddle(
         tmp_path,
         """
-        if name == "Look again at what could not be foreseen":
+        if name == "Plan again after the restart":
             (here / "x1" / "python").write_text("#!/bin/sh\\nexit 1\\n")
         """,
     )

@@ -18,7 +18,7 @@ def written() -> set[str]:
     """The names of all files that the README's commands write where they are run."""
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     names = re.findall(r"(?:sriov_fix|SRIOV_RESULT)=([\w.]+)", readme)
-    names += re.findall(r"allocate .* sriov_materialization=([\w.]+)", readme)
+    names += re.findall(r"allocate [^`]* sriov_materialization=([\w.]+)", readme)
     for path in CHECKOUT.glob("roles/*/defaults/main.yml"):
         defaults = yaml.safe_load(path.read_text(encoding="utf-8"))
         names += [

@@ -1,12 +1,12 @@
 # Copyright: Contributors to the mergetb.sriov collection
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give VFs to somebody who sends, and take them back, again and again.
+"""Give VFs to somebody who sends, and free them, again and again.
 
 Usage: cycle_runs.py CYCLES MAC VLAN...
 
 In each cycle the first VFs of the PF with the MAC, one for each VLAN, get the kernel's own driver,
-send, and are given back. Prints the seconds that each cycle took, and the VFs' MACs, as JSON.
+send, and are freed. Prints the seconds that each cycle took, and the VFs' MACs, as JSON.
 """
 
 from __future__ import annotations

@@ -115,5 +115,5 @@ def test_arguments_are_checked(directory: Path) -> None:
 
 
 def test_file_that_is_no_experiment() -> None:
-    path = str(PHOBOS / "experiment.pb64")
+    path = str(PHOBOS / "one.hello.demo.pb64")
     assert allocate(FAST, experiment=path)["msg"].startswith(f"{path}: this is a materialization")

@@ -49,7 +49,7 @@ def test_no_map_of_half_an_experiment(tmp_path: Path) -> None:
     for other in (None, {}, {"failed": True, "msg": "no"}, {"skipped": True}):
         result = run(tmp_path, {"devices": [DEVICE]}, other)
         assert result["skipped"]
-        assert result["msg"] == "host x1 has not told its devices"
+        assert result["msg"] == "host x1 returned no devices"
     assert not (tmp_path / "map").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.mergetb.sriov.tests.tools.make_phobos import DIRECTORY as PHOBOS
 from ansible_collections.mergetb.sriov.tests.unit import acting
 
-EXPERIMENT = str(PHOBOS / "experiment.pb64")
+EXPERIMENT = str(PHOBOS / "one.hello.demo.pb64")
 FACILITY: dict[str, dict[str, t.Any]] = {f"x{number}": {} for number in range(20)}
 
 

@@ -19,7 +19,7 @@ HOSTVARS = {
     }
     for host in range(2)
 }
-EXPERIMENT = {"path": str(PHOBOS / "experiment.pb64")}
+EXPERIMENT = {"path": str(PHOBOS / "one.hello.demo.pb64")}
 
 
 def test_materialization() -> None:

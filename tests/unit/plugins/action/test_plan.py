@@ -21,7 +21,7 @@ def test_plan(tmp_path: Path) -> None:
     result = acting.run("plan", arguments, HOSTVARS)
     assert result["path"] == str(path)
     assert result["not_accepted"] == ["x0"]
-    assert result["lines"][-1] == "2 hosts: 1 ready, 1 needs reboot"
+    assert result["lines"][-1] == "2 hosts: 1 ready, 1 needs restart"
     document = check(json.loads(path.read_text(encoding="utf-8")))
     assert document["action"] == "prepare"
     assert document["hosts"] == {"x0": REBOOT, "x1": READY}

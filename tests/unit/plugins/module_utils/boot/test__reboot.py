@@ -67,12 +67,16 @@ def test_a_cause_that_outlived_its_reboot_is_an_error() -> None:
 def test_a_cause_that_takes_a_power_cycle_is_an_error() -> None:
     with pytest.raises(SriovError) as caught:
         _reboot.refuse({"mlx_firmware": POWER_CYCLE}, [FIRMWARE, IOMMU], "now")
-    assert "it takes a power cycle: mlx_firmware: NUM_OF_VFS is not yet 16" in str(caught.value)
+    assert "so the run does not reboot the host: mlx_firmware: NUM_OF_VFS is not yet 16" in str(
+        caught.value
+    )
     assert "IOMMU" not in str(caught.value)
 
 
 def test_both_are_told() -> None:
-    with pytest.raises(SriovError, match=r"power cycle: mlx_firmware.*reboot .*: iommu: "):
+    with pytest.raises(
+        SriovError, match="reboot the host: mlx_firmware.*; the reboot did not .*: iommu: "
+    ):
         _reboot.refuse({"iommu": "then", "mlx_firmware": POWER_CYCLE}, [IOMMU, FIRMWARE], "now")
 
 

@@ -79,7 +79,7 @@ def test_a_vf_is_given_back_exactly_as_it_was(machine: Machine) -> None:
     during, after = carry_out(machine, [], ledger)
 
     [held] = ledger[MZID]
-    assert during == {MZID: [held._replace(state=LEAVING)]}, "it is held until it is given back"
+    assert during == {MZID: [held._replace(state=LEAVING)]}, "it is held until it is freed"
     assert after == {}
     assert machine.vf("ens1f0", 0) == before
     assert machine.driver(VFS[0]) == "igbvf"

@@ -101,8 +101,8 @@ def test_the_mac_of_the_vf_itself_is_nobody_elses(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("attributes", "problem"),
     [
-        ({"vlan": CLAIM.vlan}, "is on its VLAN 100 and would reach it: take the driver from that"),
-        ({"mac": CLAIM.mac}, "has its MAC 02:00:00:00:01:01"),
+        ({"vlan": CLAIM.vlan}, "is on the same VLAN 100: the two would reach each other"),
+        ({"mac": CLAIM.mac}, "has the same MAC 02:00:00:00:01:01"),
     ],
 )
 def test_what_a_vf_outside_the_ledger_has(
@@ -113,7 +113,8 @@ def test_what_a_vf_outside_the_ledger_has(
     machine.bind(VFS[2], "vfio-pci")
 
     with pytest.raises(
-        SriovError, match=f"VF 2 of PF ens1f0, which vfio-pci has and no materialization, {problem}"
+        SriovError,
+        match=f"VF 2 of PF ens1f0 has the driver vfio-pci and no materialization, and {problem}",
     ):
         plan(machine, [CLAIM], {})
     own = CLAIM._replace(nic="eth2", vf=2, mac="02:00:00:00:01:02")

@@ -130,7 +130,7 @@ def test_without_the_tool_a_card_is_not_judged(host: Hypervisor) -> None:
     preparing.card_without_tool(host)
     plan = _stages.prepare(host, WITH_CARD)
     assert plan.steps == [Step("mlx_firmware", "mstflint", "install")]
-    assert plan.notes[-1].endswith("and what follows, is known once mstflint is installed")
+    assert plan.notes[-1].endswith("without mstflint nobody can read what the cards need")
     assert (plan.state, plan.complete) == ("change", False)
 
 

@@ -332,7 +332,7 @@ def test_a_failure_puts_everything_back(machine: Machine, number: int, remedy: s
     assert f"VF 1 of PF {PF}: link_state enable was refused: " in str(caught.value)
     assert remedy in str(caught.value)
     assert "VF 0" not in str(caught.value)
-    assert str(caught.value).endswith("; what was there before is in force")
+    assert str(caught.value).endswith("; the former attributes are set again")
     assert [machine.vf("ens1f0", vf) for vf in range(3)] == before
 
 
@@ -356,7 +356,7 @@ def test_a_driver_that_lies(machine: Machine) -> None:
 
     assert str(caught.value) == (
         f"VF 0 of PF {PF}: the driver accepted vlan 100, qos 0, vlan_proto 802.1Q, spoofchk True "
-        "but reports spoofchk False; what was there before is in force"
+        "but reports spoofchk False; the former attributes are set again"
     )
     assert machine.vf("ens1f0", 0) == NEW_VF._replace(spoofchk=False)
 
@@ -371,7 +371,7 @@ def test_what_cannot_be_put_back_is_told(machine: Machine) -> None:
 
     assert "trust True was refused" in str(caught.value)
     assert str(caught.value).endswith(
-        f"; what was there before could not be put back: VF 0 of PF {PF} still has vlan 100"
+        f"; the former attributes could not be restored: VF 0 of PF {PF} still has vlan 100"
     )
 
 

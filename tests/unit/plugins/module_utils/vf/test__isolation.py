@@ -138,7 +138,9 @@ def test_a_vf_whose_attributes_fail_stays_without_driver(
     failed, _refused = _isolation.apply(machine, planned(machine, target(machine, 0), good))
 
     assert list(failed) == [VFS[0]]
-    assert re.match("VF 0 of PF ens1f0: .*vlan 100.*before is in force", failed[VFS[0]])
+    assert re.match(
+        "VF 0 of PF ens1f0: .*vlan 100.*former attributes are set again", failed[VFS[0]]
+    )
     assert [machine.driver(address) for address in VFS] == [None, "vfio-pci", None]
     assert machine.vf("ens1f0", 0) == NEW_VF
     assert machine.vf("ens1f0", 1).mac == "02:00:00:00:01:02"

@@ -98,6 +98,6 @@ def test_targets_are_different_files(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_facility() -> None:
-    path = str(PHOBOS / "experiment.pb64")
+    path = str(PHOBOS / "one.hello.demo.pb64")
     with pytest.raises(InputError, match=f"^{path}: this is a materialization"):
         _source.source(path).audit(FACTS)

@@ -44,18 +44,18 @@ def test_the_action_is_told() -> None:
 def test_hosts_that_are_alike_are_told_of_once() -> None:
     text = _plan.lines(planned({"x0": REBOOT, "x1": READY, "x2": REBOOT}))
     assert text == [
-        "x0, x2: needs reboot",
+        "x0, x2: needs restart",
         "  iommu         boot entries of grub: make again, add iommu=pt",
         "  reboot        host: reboot",
         "  VF 0 (0000:01:10.0) of PF 0000:01:00.0 goes away during the reboot: process 4711"
         " (qemu-system-x86, guest alpha) has /dev/vfio/42 open",
         "",
-        "HOST  STATE         RESTART  STEPS  VFs IN USE",
-        "x0    needs reboot  reboot   3      1",
-        "x1    ready         -        0      0",
-        "x2    needs reboot  reboot   3      1",
+        "HOST  STATE          RESTART  STEPS  VFs IN USE",
+        "x0    needs restart  reboot   3      1",
+        "x1    ready          -        0      0",
+        "x2    needs restart  reboot   3      1",
         "",
-        "3 hosts: 1 ready, 2 needs reboot",
+        "3 hosts: 1 ready, 2 needs restart",
     ]
 
 
