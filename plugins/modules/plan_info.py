@@ -79,7 +79,6 @@ options:
         description: See P(mergetb.sriov.restore#role).
         type: list
         elements: str
-        default: []
       force:
         description: See P(mergetb.sriov.vfs#role).
         type: bool
@@ -244,7 +243,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "mlx_largest_numvfs": {"type": "bool", "default": False},
             "mlx_reset": {"type": "bool", "default": False},
             "kernel_modules": {"type": "list", "elements": "str", "default": []},
-            "restore_before": {"type": "list", "elements": "str", "default": []},
+            "restore_before": {"type": "list", "elements": "str"},
             "force": {"type": "bool", "default": False},
             "reboot": {"type": "bool", "default": False},
             "reboot_held": {"type": "bool", "default": False},

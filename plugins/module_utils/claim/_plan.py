@@ -134,7 +134,7 @@ def _entry(
         vf=item.vf,
         address=address,
         vlan=item.vlan,
-        vlan_mode="trunk" if state is None else "vst",
+        vlan_mode=_ledger.TRUNK if state is None else _ledger.VST,
         values={name: value for name, value in values.items() if name not in refused},
         refused=sorted(refused),
         driver=policy.driver,

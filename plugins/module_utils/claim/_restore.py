@@ -217,7 +217,7 @@ def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
         )
     if host_pf.pf.vfs[entry.vf] != entry.address:
         return f"its VF moved from {entry.address} to {host_pf.pf.vfs[entry.vf]}: {again}"
-    if (entry.vlan_mode == "vst") != (host_pf.states is not None):
+    if (entry.vlan_mode == _ledger.VST) != (host_pf.states is not None):
         does = (
             "does not tag VLANs for its VFs" if host_pf.states is None else "tags VLANs for its VFs"
         )

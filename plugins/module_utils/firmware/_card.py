@@ -88,7 +88,7 @@ class Device(t.NamedTuple):
     @property
     def card(self) -> str:
         """How the addresses of all functions of its ASIC begin."""
-        return self.address.rpartition(".")[0]
+        return _pci.card_of(self.address)
 
 
 class Card(t.NamedTuple):
@@ -657,7 +657,7 @@ def _left(host: Host, tool: Tool, change: CardChange) -> str:
 
 def _functions(host: Host, card: Card) -> list[str]:
     """All PFs of the card, also those that the call does not name."""
-    prefix = card.address.rpartition(".")[0] + "."
+    prefix = f"{_pci.card_of(card.address)}."
     return [
         address
         for address in _pci.devices(host)

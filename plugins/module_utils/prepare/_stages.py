@@ -107,7 +107,7 @@ class Preparation(t.NamedTuple):
     mlx_largest_numvfs: bool
     mlx_reset: bool
     kernel_modules: t.Sequence[str]
-    restore_before: t.Sequence[str]
+    restore_before: t.Sequence[str] | None
     force: bool
     reboot: bool = False
     reboot_held: bool = False
@@ -231,7 +231,7 @@ class _Preparing:
         self._notes += [warning for outcome in outcomes for warning in outcome.warnings]
         self._take(_card.reboot_cause(cards, outcomes))
         self._reset = [
-            _judge.card_of(card.address)
+            _pci.card_of(card.address)
             for card, outcome in zip(cards, outcomes)
             if _RESET in outcome.steps
         ]
@@ -291,7 +291,10 @@ class _Preparing:
         ).steps
 
     def restore(self) -> dict[str, list[str]]:
-        unit = _service.unit(_service.interpreter(self._host).path, self._wanted.restore_before)
+        before = self._wanted.restore_before
+        unit = _service.unit(
+            _service.interpreter(self._host).path, _service.GUESTS if before is None else before
+        )
         return _service.plan(self._host, unit).steps
 
     def _take(self, cause: _reboot.Cause | None) -> None:
@@ -301,7 +304,7 @@ class _Preparing:
     def _read(self, host: Host, selector: str) -> _pci.PF:
         """The PF as it is when its VFs are made; after a restart, as its driver finds it anew."""
         pf = _pci.find_pf(host, selector)
-        if self._restart != REBOOT and _judge.card_of(pf.address) not in self._reset:
+        if self._restart != REBOOT and _pci.card_of(pf.address) not in self._reset:
             return pf
         totalvfs = self._offered.get(pf.address, pf.totalvfs)
         count = _numvfs.counts_at_boot(host).get((pf.address, pf.mac))

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
+    ISOLATING,
     NoVfAttributesError,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
@@ -26,9 +27,6 @@ if t.TYPE_CHECKING:
 
     # The change of the VF at an address.
     _Attributes = tuple[str, _attributes.AttributeChange]
-
-# A driver may change none of these unnoticed, asked for or not. Trust is off unless asked for.
-_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 
 
 class Target(t.NamedTuple):
@@ -114,8 +112,10 @@ def _step(
         device = device._replace(driver=None, driver_override=None)
     expected = None
     if state is not None:
+        # A driver may change none of these unnoticed, asked for or not. Trust is off unless asked
+        # for.
         expected = {
-            **{name: getattr(state, name) for name in _ISOLATING},
+            **{name: getattr(state, name) for name in ISOLATING},
             "trust": None if state.trust is None else False,
             **(attributes.after if attributes else {}),
             **target.values,
@@ -190,7 +190,7 @@ def _wrong(
     expected = {
         name: value
         for name, value in step.expected.items()
-        if name not in refused or name in _ISOLATING
+        if name not in refused or name in ISOLATING
     }
     if "trust" in refused:
         expected["trust"] = False

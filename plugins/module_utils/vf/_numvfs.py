@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import is_comment
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 
 if t.TYPE_CHECKING:
@@ -341,18 +342,14 @@ def _lines(text: str) -> list[str]:
         else:
             lines.append(line)
         # udev skips a comment wherever it stands.
-        if not _is_comment(line):
+        if not is_comment(line):
             goes_on = line.rstrip("\n").endswith("\\")
     return lines
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
-
-
 def _parse(line: str) -> Rule | None:
     """What *line* says where it is a rule of this module."""
-    found = None if _is_comment(line) else _RULE.search(line)
+    found = None if is_comment(line) else _RULE.search(line)
     return Rule(found[1], found[2], int(found[3] or found[4])) if found else None
 
 
