@@ -149,6 +149,26 @@ steps:
       description: What is done.
       type: str
       sample: sriov_numvfs 16
+roles:
+  description: The roles that do the RV(steps), in this order.
+  returned: success
+  type: list
+  elements: str
+  sample: [iommu, reboot, vfs]
+behind:
+  description:
+    - Those of the RV(steps) that come behind a RV(restart). They are done to the host as it comes
+      back. Nothing if there is no restart.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{role: vfs, element: "0000:3b:00.0", action: sriov_numvfs 16}]
+roles_now:
+  description: Those of the RV(roles) that do none of the steps RV(behind) a restart.
+  returned: success
+  type: list
+  elements: str
+  sample: [iommu]
 blockers:
   description: What prevents the run on this host.
   returned: success
@@ -265,6 +285,9 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "state": plan.state,
         "restart": plan.restart,
         "steps": [step._asdict() for step in plan.steps],
+        "roles": plan.roles,
+        "behind": [step._asdict() for step in plan.behind],
+        "roles_now": plan.roles_now,
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "notes": plan.notes,
         "disturbed": [vf._asdict() for vf in plan.disturbed],

@@ -93,6 +93,25 @@ class RunPlan(t.NamedTuple):
             return "reboot"
         return "change" if self.steps else "ready"
 
+    @property
+    def behind(self) -> list[Step]:
+        """The steps that come behind a restart: they are done to the host as it comes back."""
+        if self.restart is None:
+            return []
+        early = {stage.role for stage in STAGES if stage.before_restart}
+        return [step for step in self.steps if step.role not in early and step.action != REBOOT]
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles of all steps."""
+        return list(dict.fromkeys(step.role for step in self.steps))
+
+    @property
+    def roles_now(self) -> list[str]:
+        """The roles that have nothing to do behind a restart."""
+        later = {step.role for step in self.behind}
+        return [role for role in self.roles if role not in later]
+
 
 class Preparation(t.NamedTuple):
     """What the role `prepare` is called with: the variables of its stages."""
@@ -111,6 +130,16 @@ class Preparation(t.NamedTuple):
     force: bool
     reboot: bool = False
     reboot_held: bool = False
+
+    @property
+    def mlx_config(self) -> dict[str, t.Any]:
+        """The options of the module `mlx_config` for all cards, as `_card.cards` takes them."""
+        return {
+            "settings": self.mlx_settings,
+            "card_settings": self.mlx_card_settings,
+            "lower_numvfs": self.mlx_lower_numvfs,
+            "largest_numvfs": self.mlx_largest_numvfs,
+        }
 
 
 def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
@@ -219,13 +248,7 @@ class _Preparing:
             self.complete = False
             return {"mstflint": ["install"]}
         tool = _tool.find(self._host, "auto")
-        cards = _card.cards(
-            [_card.Device(**item) for item in settings],
-            settings=wanted.mlx_settings,
-            card_settings=wanted.mlx_card_settings,
-            lower_numvfs=wanted.mlx_lower_numvfs,
-            largest_numvfs=wanted.mlx_largest_numvfs,
-        )
+        cards = _card.cards([_card.Device(**item) for item in settings], **wanted.mlx_config)
         changes = _card.plan_all(self._host, tool, cards)
         outcomes = [_card.predict(self._host, change, reset=wanted.mlx_reset) for change in changes]
         self._notes += [warning for outcome in outcomes for warning in outcome.warnings]
@@ -271,7 +294,7 @@ class _Preparing:
         host = self._host
         wanted = [_numvfs.VfCount(pf.pf, pf.numvfs) for pf in self._seen.wanted]
         plan = _numvfs.plan_host(host, wanted, read=self._read)
-        doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
+        doomed = [change.pf for change in plan.changes if change.destroys]
         users = _usage.holders(host, [vf for pf in doomed for vf in pf.vfs])
         self._disturbed += [
             Disturbed(pf.address, index, address, "destroyed", users.get(address, []))
@@ -321,19 +344,21 @@ class Stage(t.NamedTuple):
     """A stage of `prepare`.
 
     *role* does it by calling *module*, and *plan* answers what that is going to do.
-    *rests_on_others* tells whether nobody knows that while a stage before is blocked.
+    *rests_on_others* tells whether nobody knows that while a stage before is blocked, and
+    *before_restart* whether it is done to the host as it is, however it comes back.
     """
 
     role: str
     module: str
     plan: t.Callable[[_Preparing], t.Mapping[str, t.Iterable[str]]]
     rests_on_others: bool = False
+    before_restart: bool = False
 
 
 STAGES = (
     Stage("preflight", "preflight", _Preparing.preflight),
-    Stage("iommu", "kernel_cmdline", _Preparing.iommu),
-    Stage("mlx_firmware", "mlx_config", _Preparing.mlx_firmware),
+    Stage("iommu", "kernel_cmdline", _Preparing.iommu, before_restart=True),
+    Stage("mlx_firmware", "mlx_config", _Preparing.mlx_firmware, before_restart=True),
     Stage("reboot", "reboot_marker", _Preparing.reboot, rests_on_others=True),
     Stage("vfs", "numvfs", _Preparing.vfs, rests_on_others=True),
     Stage("vfio", "kernel_modules", _Preparing.vfio),

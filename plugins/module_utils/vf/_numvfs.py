@@ -77,6 +77,11 @@ class VfCountChange(t.NamedTuple):
     numvfs: int
     steps: tuple[str, ...]
 
+    @property
+    def destroys(self) -> bool:
+        """Whether the PF loses the VFs that it has; the kernel changes no count but from 0."""
+        return bool(self.pf.numvfs) and self.numvfs != self.pf.numvfs
+
 
 def plan(pf: _pci.PF, up: bool, wanted: VfCount) -> VfCountChange:
     """The steps from the state of *pf* to *wanted*; raises `SriovError` where there are none.
@@ -202,7 +207,7 @@ def plan_all(
 
 def in_use(host: Host, plan: VfCountPlan) -> list[str]:
     """Who uses or holds VFs that *plan* destroys or that no boot is going to make again."""
-    doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
+    doomed = [change.pf for change in plan.changes if change.destroys]
     problems = [line for used in _usage.used_vfs(host, doomed) for line in used.lines]
     return problems + _missed(host, plan)
 
