@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[3]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+# Those of the checkout itself, and not those of environments and caches in it.
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "[!.]*/**/*.md")
+    for page in CHECKOUT.glob(pattern)
+    if page.relative_to(CHECKOUT).parts[0] != "dist"
+)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_text_wraps_at_100(page: Path) -> None:
     """A row of a table is one line, and a command is copied as it is."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
