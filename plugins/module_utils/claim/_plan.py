@@ -41,7 +41,7 @@ class ClaimPlan(t.NamedTuple):
     before: Ledger
     during: Ledger
     after: Ledger
-    steps: list[_isolation.Step]
+    steps: list[_isolation.IsolationStep]
     taken: frozenset[str]
     reserved: list[Entry]
 
@@ -100,7 +100,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
 
 def _steps(
     leaving: t.Iterable[Entry], staying: t.Iterable[Entry], policy: Policy, found: Found
-) -> list[_isolation.Step]:
+) -> list[_isolation.IsolationStep]:
     """What gives *leaving* back, as far as they are there, and makes *staying* as they must be."""
     host_pfs = found.host_pfs
     back = [_baseline(item, host_pfs) for item in leaving if _found.address_of(item, host_pfs)]

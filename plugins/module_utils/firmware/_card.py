@@ -78,7 +78,7 @@ _COUNTS = ("NUM_OF_VFS", "PF_NUM_OF_VF")
 _INTERFACE_SECONDS = 60
 
 
-class Device(t.NamedTuple):
+class CardDevice(t.NamedTuple):
     """A function with the parameters wanted for it. *names* are its other names."""
 
     address: str
@@ -195,7 +195,7 @@ def matches(wanted: WantedValue, value: Value) -> bool:
 
 
 def cards(
-    devices: t.Iterable[Device],
+    devices: t.Iterable[CardDevice],
     *,
     settings: t.Mapping[str, object] = types.MappingProxyType({}),
     card_settings: t.Mapping[str, object] = types.MappingProxyType({}),

@@ -248,7 +248,7 @@ class _Preparing:
             self.complete = False
             return {"mstflint": ["install"]}
         tool = _tool.find(self._host, "auto")
-        cards = _card.cards([_card.Device(**item) for item in settings], **wanted.mlx_config)
+        cards = _card.cards([_card.CardDevice(**item) for item in settings], **wanted.mlx_config)
         changes = _card.plan_all(self._host, tool, cards)
         outcomes = [_card.predict(self._host, change, reset=wanted.mlx_reset) for change in changes]
         self._notes += [warning for outcome in outcomes for warning in outcome.warnings]

@@ -42,7 +42,7 @@ class Target(t.NamedTuple):
     optional: t.Mapping[str, t.Any] = {}
 
 
-class Step(t.NamedTuple):
+class IsolationStep(t.NamedTuple):
     """What one VF goes through, in this order; `None` stands for what it need not.
 
     *expected* is what all its attributes that matter must be when it gets its driver; `None` where
@@ -68,7 +68,7 @@ def plan(
     targets: t.Sequence[Target],
     devices: t.Mapping[str, _pci.Device],
     states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> list[Step]:
+) -> list[IsolationStep]:
     """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*.
 
     Targets that are reached already have none.
@@ -105,7 +105,7 @@ def _step(
     state: VfState | None,
     attributes: _attributes.AttributeChange | None,
     optional: tuple[_attributes.AttributeChange, ...],
-) -> Step:
+) -> IsolationStep:
     unbind = None
     if device.driver is not None and (attributes or optional or device.driver != target.driver):
         unbind = _driver.change(device, None)
@@ -122,10 +122,10 @@ def _step(
             **target.optional,
         }
     bind = _driver.change(device, target.driver)
-    return Step(target, unbind, attributes, optional, bind, expected)
+    return IsolationStep(target, unbind, attributes, optional, bind, expected)
 
 
-def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
+def apply(host: Host, steps: t.Sequence[IsolationStep]) -> Failures:
     """Carry out *steps*.
 
     A VF that fails goes no further, so that one with wrong attributes stays without driver.
@@ -152,7 +152,7 @@ def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
 
 
 def _last_look(
-    host: Host, steps: t.Iterable[Step], refused: t.Mapping[str, t.Container[str]]
+    host: Host, steps: t.Iterable[IsolationStep], refused: t.Mapping[str, t.Container[str]]
 ) -> dict[str, str]:
     """Why VFs may not get their drivers, by address, from one look at each PF."""
     steps = [step for step in steps if step.target.driver]
@@ -178,7 +178,7 @@ def _last_look(
 
 
 def _wrong(
-    step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
+    step: IsolationStep, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
 ) -> str | None:
     """How the VF of *step* differs from what it must be, the attributes *refused* aside."""
     if step.expected is None:

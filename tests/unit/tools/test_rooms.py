@@ -80,3 +80,15 @@ def test_tests_mirror_the_plugins() -> None:
 
     assert sources - stubs - tested == set(WITHOUT_TEST)
     assert tested <= sources
+
+
+def test_names_of_classes_say_whose_they_are() -> None:
+    """But for those that Ansible prescribes."""
+    prescribed = {"ActionModule", "CallbackModule", "FilterModule"}
+    names = [
+        name
+        for path in (PROJECT / "plugins").glob("**/*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
+        if name not in prescribed
+    ]
+    assert sorted(names) == sorted(set(names))
