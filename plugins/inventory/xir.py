@@ -104,7 +104,6 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 # it is wrapped.
 _literal = wrap_var if not hasattr(template, "trust_as_template") else lambda value: value
 
-_CONFIGURATION = (".xir.yml", ".xir.yaml")
 _MODEL = (".xir", ".pbuf", ".pb", ".pb64")
 
 
@@ -120,13 +119,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         name = path.lower()
         if name.endswith(".json"):
             return _document.looks_like_facility_json(path)
-        return name.endswith(_CONFIGURATION + _MODEL)
+        return _document.is_configuration(path) or name.endswith(_MODEL)
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         """Add the hosts of the model to ``inventory``; add none if the model cannot be used."""
         super().parse(inventory, loader, path, cache)
         model = path
-        if path.lower().endswith(_CONFIGURATION):
+        if _document.is_configuration(path):
             self._read_config_data(path)
             if not self.get_option("model"):
                 raise AnsibleParserError(f"{path}: the option model is missing")

@@ -240,7 +240,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     devices = [
-        _card.Device(item["address"].strip().lower(), item["settings"], item["names"])
+        _card.CardDevice(item["address"].strip().lower(), item["settings"], item["names"])
         for item in params["devices"]
     ]
     cards = _card.cards(

@@ -79,7 +79,6 @@ options:
         description: See P(mergetb.sriov.restore#role).
         type: list
         elements: str
-        default: []
       force:
         description: See P(mergetb.sriov.vfs#role).
         type: bool
@@ -150,6 +149,26 @@ steps:
       description: What is done.
       type: str
       sample: sriov_numvfs 16
+roles:
+  description: The roles that do the RV(steps), in this order.
+  returned: success
+  type: list
+  elements: str
+  sample: [iommu, reboot, vfs]
+behind:
+  description:
+    - Those of the RV(steps) that come behind a RV(restart). They are done to the host as it comes
+      back. Nothing if there is no restart.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{role: vfs, element: "0000:3b:00.0", action: sriov_numvfs 16}]
+roles_now:
+  description: Those of the RV(roles) that do none of the steps RV(behind) a restart.
+  returned: success
+  type: list
+  elements: str
+  sample: [iommu]
 blockers:
   description: What prevents the run on this host.
   returned: success
@@ -244,7 +263,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "mlx_largest_numvfs": {"type": "bool", "default": False},
             "mlx_reset": {"type": "bool", "default": False},
             "kernel_modules": {"type": "list", "elements": "str", "default": []},
-            "restore_before": {"type": "list", "elements": "str", "default": []},
+            "restore_before": {"type": "list", "elements": "str"},
             "force": {"type": "bool", "default": False},
             "reboot": {"type": "bool", "default": False},
             "reboot_held": {"type": "bool", "default": False},
@@ -266,6 +285,9 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
         "state": plan.state,
         "restart": plan.restart,
         "steps": [step._asdict() for step in plan.steps],
+        "roles": plan.roles,
+        "behind": [step._asdict() for step in plan.behind],
+        "roles_now": plan.roles_now,
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "notes": plan.notes,
         "disturbed": [vf._asdict() for vf in plan.disturbed],

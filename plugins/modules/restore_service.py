@@ -92,25 +92,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "before": {
         "type": "list",
         "elements": "str",
-        "default": [
-            "libvirtd.service",
-            "virtqemud.service",
-            "libvirt-guests.service",
-            "mariner.service",
-            "machines.target",
-            "nova-compute.service",
-            "openstack-nova-compute.service",
-            "edpm_nova_compute.service",
-            "tripleo_nova_compute.service",
-            "neutron-sriov-agent.service",
-            "neutron-sriov-nic-agent.service",
-            "docker.service",
-            "containerd.service",
-            "crio.service",
-            "podman.service",
-            "podman-restart.service",
-            "kubelet.service",
-        ],
+        "default": list(_service.GUESTS),
     },
 }
 

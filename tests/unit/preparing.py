@@ -68,9 +68,7 @@ def carry_out(host: Hypervisor, wanted: Preparation = WANTED) -> None:
         "iommu": {"iommu": True, "present": wanted.kernel_arguments},
         "mlx_firmware": {
             "devices": seen["firmware"]["mlx_firmware"],
-            "settings": wanted.mlx_settings,
-            "card_settings": wanted.mlx_card_settings,
-            "lower_numvfs": wanted.mlx_lower_numvfs,
+            **wanted.mlx_config,
             "reset": wanted.mlx_reset,
         },
         "reboot": {"causes": causes, "reboot": True},

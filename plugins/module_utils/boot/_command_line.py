@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import is_comment
 
 # A quote that is not closed holds all that follows, for the kernel too.
 _ARGUMENT = re.compile(r'(?:"[^"]*(?:"|\Z)|[^\s"])+', re.ASCII)
@@ -159,7 +160,7 @@ def complete(text: str, wanted: WantedArguments) -> str:
 def complete_file(text: str, wanted: WantedArguments) -> str:
     """Like `complete`, for a file in which a line that begins with `#` is a comment."""
     lines = text.splitlines(keepends=True)
-    numbers = [number for number, line in enumerate(lines) if not _is_comment(line)]
+    numbers = [number for number, line in enumerate(lines) if not is_comment(line)]
     if len(numbers) == len(lines):
         return complete(text, wanted)
     left = replacements(uncommented(text), wanted)
@@ -178,11 +179,7 @@ def complete_file(text: str, wanted: WantedArguments) -> str:
 
 def uncommented(text: str) -> str:
     """The command line in *text*, a file in which a line that begins with `#` is a comment."""
-    return "".join(line for line in text.splitlines(keepends=True) if not _is_comment(line))
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
+    return "".join(line for line in text.splitlines(keepends=True) if not is_comment(line))
 
 
 def _name(argument: str) -> str:

@@ -40,7 +40,7 @@ class ClaimPlan(t.NamedTuple):
     before: Ledger
     during: Ledger
     after: Ledger
-    steps: list[_isolation.Step]
+    steps: list[_isolation.IsolationStep]
     taken: frozenset[str]
     reserved: list[Entry]
 
@@ -99,7 +99,7 @@ def plan(mzid: str, claims: t.Sequence[Claim], policy: Policy, found: Found) -> 
 
 def _steps(
     leaving: t.Iterable[Entry], staying: t.Iterable[Entry], policy: Policy, found: Found
-) -> list[_isolation.Step]:
+) -> list[_isolation.IsolationStep]:
     """What frees *leaving*, as far as they are there, and makes *staying* as they must be."""
     host_pfs = found.host_pfs
     back = [_baseline(item, host_pfs) for item in leaving if _found.address_of(item, host_pfs)]
@@ -133,7 +133,7 @@ def _entry(
         vf=item.vf,
         address=address,
         vlan=item.vlan,
-        vlan_mode="trunk" if state is None else "vst",
+        vlan_mode=_ledger.TRUNK if state is None else _ledger.VST,
         values={name: value for name, value in values.items() if name not in refused},
         refused=sorted(refused),
         driver=policy.driver,

@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.5
 _TRY_AGAIN = 75
 
 
-class Outcome(t.NamedTuple):
+class RestoreOutcome(t.NamedTuple):
     """How many VFs are as the ledger says, which were changed for that, and what went wrong.
 
     *again* tells whether another try may help, with no one having done anything.
@@ -44,7 +44,7 @@ class Outcome(t.NamedTuple):
     again: bool = False
 
 
-def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> Outcome:
+def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> RestoreOutcome:
     """Bring the VFs of the ledger to what it says of them, waiting *seconds* for their PFs.
 
     In check mode only tell what differs.
@@ -53,7 +53,7 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         try:
             ledger = _ledger.read(host)
         except SriovError as error:  # No other try will read it.
-            return Outcome(0, [], [str(error)])
+            return RestoreOutcome(0, [], [str(error)])
         held = [
             (mzid, entry) for mzid, entries in ledger.items() for entry in entries if entry.held
         ]
@@ -73,7 +73,7 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         for mac in sorted(macs):
             of_port = [item for item in held if item[1].pf_mac == mac]
             if mac in unread:
-                outcomes.append(Outcome(0, [], [unread[mac]], again=True))
+                outcomes.append(RestoreOutcome(0, [], [unread[mac]], again=True))
                 continue
             try:
                 outcomes.append(
@@ -82,8 +82,8 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
             # Whatever a PF brings about must not keep the guests of the others from their VFs.
             except Exception as error:
                 name = f"PF {of_port[0][1].pf_name} ({mac})"
-                outcomes.append(Outcome(0, [], [f"{name}: {_told(error)}"], again=True))
-    return Outcome(
+                outcomes.append(RestoreOutcome(0, [], [f"{name}: {_told(error)}"], again=True))
+    return RestoreOutcome(
         sum(outcome.ready for outcome in outcomes),
         [text for outcome in outcomes for text in outcome.changed],
         [text for outcome in outcomes for text in outcome.problems],
@@ -130,7 +130,7 @@ def _restore_port(
     *,
     own: t.Container[str],
     check_mode: bool,
-) -> Outcome:
+) -> RestoreOutcome:
     names = {
         _found.address_of(entry, host_pfs): f"{mzid} {entry.node}.{entry.nic}"
         for mzid, entry in held
@@ -153,7 +153,7 @@ def _restore_port(
     try:
         steps, kept = _steps(host, targets, host_pfs, own)
     except SriovError as error:
-        return Outcome(0, [], [*problems, str(error)], again=True)
+        return RestoreOutcome(0, [], [*problems, str(error)], again=True)
     problems += [f"{names[address]}: {text}" for address, text in kept.items()]
     again = again or bool(kept)
     if not check_mode:
@@ -168,7 +168,7 @@ def _restore_port(
         if step.target.driver
     ]
     ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
-    return Outcome(ready, changed, problems, again)
+    return RestoreOutcome(ready, changed, problems, again)
 
 
 def _steps(
@@ -176,7 +176,7 @@ def _steps(
     targets: t.Sequence[_isolation.Target],
     host_pfs: t.Mapping[str, HostPf],
     own: t.Container[str],
-) -> tuple[list[_isolation.Step], dict[str, str]]:
+) -> tuple[list[_isolation.IsolationStep], dict[str, str]]:
     """The steps to *targets*, and why some VFs are left alone, by address."""
     kept = {}
     devices = {}
@@ -215,7 +215,7 @@ def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
         )
     if host_pf.pf.vfs[entry.vf] != entry.address:
         return f"its VF moved from {entry.address} to {host_pf.pf.vfs[entry.vf]}: {again}"
-    if (entry.vlan_mode == "vst") != (host_pf.states is not None):
+    if (entry.vlan_mode == _ledger.VST) != (host_pf.states is not None):
         does = (
             "does not tag VLANs for its VFs" if host_pf.states is None else "tags VLANs for its VFs"
         )
@@ -239,7 +239,7 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     try:
         outcome = run(Host(), check_mode=check_mode)
     except (SriovError, OSError) as error:
-        outcome = Outcome(0, [], [str(error)], again=True)
+        outcome = RestoreOutcome(0, [], [str(error)], again=True)
     told = [f"{'differs' if check_mode else 'restored'}: {text}" for text in outcome.changed]
     told.append(f"{outcome.ready} VFs are as the ledger says")
     sys.stderr.writelines(f"not restored: {text}\n" for text in outcome.problems)

@@ -17,7 +17,12 @@ import typing as t
 import zipfile
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found, _restore
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _errors, _host, _netlink
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine import (
+    _errors,
+    _host,
+    _netlink,
+    _text,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import (
     _attributes,
@@ -29,6 +34,27 @@ PROGRAM = "/usr/local/lib/mergetb-sriov/restore.pyz"
 NAME = "mergetb-sriov-restore.service"
 UNIT = f"/etc/systemd/system/{NAME}"
 _WANTS = f"/etc/systemd/system/multi-user.target.wants/{NAME}"
+
+GUESTS = (
+    "libvirtd.service",
+    "virtqemud.service",
+    "libvirt-guests.service",
+    "mariner.service",
+    "machines.target",
+    "nova-compute.service",
+    "openstack-nova-compute.service",
+    "edpm_nova_compute.service",
+    "tripleo_nova_compute.service",
+    "neutron-sriov-agent.service",
+    "neutron-sriov-nic-agent.service",
+    "docker.service",
+    "containerd.service",
+    "crio.service",
+    "podman.service",
+    "podman-restart.service",
+    "kubelet.service",
+)
+"""The units that may start guests, unless the operator names others."""
 
 # RHEL keeps the second for its own tools.
 _PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
@@ -45,6 +71,7 @@ _LIBRARY = (
     _netlink,
     _pci,
     _restore,
+    _text,
     _usage,
     _attributes,
 )

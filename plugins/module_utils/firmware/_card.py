@@ -78,7 +78,7 @@ _COUNTS = ("NUM_OF_VFS", "PF_NUM_OF_VF")
 _INTERFACE_SECONDS = 60
 
 
-class Device(t.NamedTuple):
+class CardDevice(t.NamedTuple):
     """A function with the parameters wanted for it. *names* are its other names."""
 
     address: str
@@ -88,7 +88,7 @@ class Device(t.NamedTuple):
     @property
     def card(self) -> str:
         """How the addresses of all functions of its ASIC begin."""
-        return self.address.rpartition(".")[0]
+        return _pci.card_of(self.address)
 
 
 class Card(t.NamedTuple):
@@ -195,7 +195,7 @@ def matches(wanted: WantedValue, value: Value) -> bool:
 
 
 def cards(
-    devices: t.Iterable[Device],
+    devices: t.Iterable[CardDevice],
     *,
     settings: t.Mapping[str, object] = types.MappingProxyType({}),
     card_settings: t.Mapping[str, object] = types.MappingProxyType({}),
@@ -657,7 +657,7 @@ def _left(host: Host, tool: Tool, change: CardChange) -> str:
 
 def _functions(host: Host, card: Card) -> list[str]:
     """All PFs of the card, also those that the call does not name."""
-    prefix = card.address.rpartition(".")[0] + "."
+    prefix = f"{_pci.card_of(card.address)}."
     return [
         address
         for address in _pci.devices(host)

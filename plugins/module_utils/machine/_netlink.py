@@ -124,6 +124,10 @@ class VfState(t.NamedTuple):
     query_rss: bool | None
 
 
+# Without these a VF can reach the guests of others.
+ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
+
+
 class VfRequest(t.NamedTuple):
     """A change of one VF: the names and values of `VfState` fields to send to the driver."""
 

@@ -14,7 +14,11 @@ import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import VfState
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
+    ISOLATING,
+    VfState,
+)
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import MAC, PCI_ADDRESS
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -37,10 +41,9 @@ READY = "ready"
 CHANGING = "changing"
 LEAVING = "leaving"
 
-_VST = "vst"
-_TRUNK = "trunk"
-# Without these a VF can reach the guests of others.
-_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
+# Who tags the frames of a VF: its NIC, or the guest.
+VST = "vst"
+TRUNK = "trunk"
 
 
 class Entry(t.NamedTuple):
@@ -170,8 +173,8 @@ def _check(ledger: Ledger) -> None:
 
 def _check_whole(name: str, entry: Entry) -> None:
     """Raise `ValueError` if the fields of *entry* contradict each other."""
-    if entry.vlan_mode == _VST:
-        lacking = [key for key in _ISOLATING if key not in entry.values]
+    if entry.vlan_mode == VST:
+        lacking = [key for key in ISOLATING if key not in entry.values]
         if lacking:
             raise ValueError(f"{name}: values has no {lacking[0]}, which isolates the VF")
         if (entry.values["vlan"], entry.values["spoofchk"]) != (entry.vlan, True):
@@ -202,21 +205,19 @@ def _one_of(*values: t.Any) -> _Check:
     return lambda value: any(type(value) is type(item) and value == item for item in values)
 
 
-def _matches(pattern: str) -> _Check:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII)
+def _matches(pattern: re.Pattern[str]) -> _Check:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value)
 
 
 def _or_none(check: _Check) -> _Check:
     return lambda value: value is None or check(value)
 
 
-_MAC = "[0-9a-f]{2}(:[0-9a-f]{2}){5}"
-_PCI_ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
-_DRIVER = r"(?!\.{1,2}$)[\w.+-]{1,255}"
+_DRIVER = re.compile(r"(?!\.{1,2}$)[\w.+-]{1,255}", re.ASCII)
 _RATE = _number(0, (1 << 32) - 1)
 
 _VALUES: dict[str, _Check] = {
-    "mac": _matches(_MAC),
+    "mac": _matches(MAC),
     "vlan": _number(0, 4095),
     "qos": _number(0, 7),
     "vlan_proto": _one_of("802.1Q", "802.1ad"),
@@ -245,12 +246,12 @@ _CHECKS: dict[str, _Check] = {
     "node": _text,
     "nic": _text,
     "pf_name": _text,
-    "pf_mac": _matches(_MAC),
-    "pf_address": _matches(_PCI_ADDRESS),
+    "pf_mac": _matches(MAC),
+    "pf_address": _matches(PCI_ADDRESS),
     "vf": _number(0, 65535),
-    "address": _matches(_PCI_ADDRESS),
+    "address": _matches(PCI_ADDRESS),
     "vlan": _number(1, 4094),
-    "vlan_mode": _one_of(_VST, _TRUNK),
+    "vlan_mode": _one_of(VST, TRUNK),
     "values": lambda value: _attributes(value, gaps=False),
     "refused": _names_of_attributes,
     "driver": _matches(_DRIVER),

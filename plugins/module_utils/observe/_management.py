@@ -16,10 +16,10 @@ import functools
 import ipaddress
 import itertools
 import json
-import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import PCI_ADDRESS
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci, _ssh
 
 if t.TYPE_CHECKING:
@@ -38,7 +38,6 @@ _TUNNELS = {
     *("vxlan", "geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan"),
     *("ipip", "sit", "ip6tnl", "vti", "vti6", "xfrm", "wireguard", "ppp", "bareudp"),
 }
-_DPDK_FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _OVS_SECONDS = 10
 
 
@@ -298,12 +297,10 @@ class _Network:
         command = ["ovs-vsctl", f"--timeout={_OVS_SECONDS}", "--format=json"]
         done = self._host.run([*command, "--columns=name,options", "list", "Interface"])
         rows = json.loads(done.out)["data"] if done.rc == 0 else []
-        return [
-            name for row in rows for name in (row[0], *_DPDK_FUNCTION.findall(json.dumps(row[1])))
-        ]
+        return [name for row in rows for name in (row[0], *PCI_ADDRESS.findall(json.dumps(row[1])))]
 
     def _function(self, name: str) -> str | None:
-        if _DPDK_FUNCTION.fullmatch(name):
+        if _pci.is_address(name):
             return name
         return _pci.function_of_interface(self._host, name)
 

@@ -16,6 +16,7 @@ import struct
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import MAC, PCI_ADDRESS
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -25,8 +26,6 @@ DEVICES = "/sys/bus/pci/devices"
 # How the class of a network controller begins.
 NETWORK_CLASS = "0x02"
 
-_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # devlink's port names: p0 is a physical port, pf0vf1 and pf0sf8 are representors.
 _REPRESENTOR = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
 _VIRTIO = re.compile(r"virtio\d+")
@@ -90,11 +89,16 @@ class PF(t.NamedTuple):
 
 def is_address(text: str) -> bool:
     """Whether *text* is a PCI address."""
-    return _ADDRESS.fullmatch(text) is not None
+    return PCI_ADDRESS.fullmatch(text) is not None
 
 
 def is_mac(text: str) -> bool:
-    return _MAC.fullmatch(text) is not None
+    return MAC.fullmatch(text) is not None
+
+
+def card_of(address: str) -> str:
+    """The beginning that the addresses of a card's functions share. They have one firmware."""
+    return address.rpartition(".")[0]
 
 
 def devices(host: Host) -> list[str]:
@@ -109,7 +113,7 @@ def read_device(host: Host, address: str) -> Device:
 
 def read_devices(host: Host, addresses: t.Sequence[str]) -> list[Device]:
     """The PCI functions at *addresses*; raises `SriovError` if one is not there."""
-    bases = [f"{DEVICES}/{address}" for address in addresses if _ADDRESS.fullmatch(address)]
+    bases = [f"{DEVICES}/{address}" for address in addresses if is_address(address)]
     overrides = dict(zip(bases, host.read_all([f"{base}/driver_override" for base in bases])))
     return [_device(host, address, overrides.get(f"{DEVICES}/{address}")) for address in addresses]
 
@@ -173,7 +177,7 @@ def upstream(host: Host, address: str) -> str | None:
     """The address of the bridge or port that *address* hangs under; `None` at a root bus."""
     target = host.target(f"{DEVICES}/{address}") or ""
     parent = target.split("/")[-2:-1]
-    return parent[0] if parent and _ADDRESS.fullmatch(parent[0]) else None
+    return parent[0] if parent and is_address(parent[0]) else None
 
 
 def group_members(host: Host, group: str) -> list[str]:
@@ -205,7 +209,7 @@ def interfaces(host: Host, address: str) -> list[str]:
 def function_of_interface(host: Host, interface: str) -> str | None:
     """The PCI function of *interface*, even if a bus of its own lies between (virtio)."""
     target = host.target(f"/sys/class/net/{interface}") or ""
-    functions = [part for part in target.split("/") if _ADDRESS.fullmatch(part)]
+    functions = [part for part in target.split("/") if is_address(part)]
     return functions[-1] if functions else None
 
 
@@ -310,7 +314,7 @@ def find_pf(host: Host, selector: str, links: t.Sequence[Link] | None = None) ->
     that is not on PCI.
     """
     wanted = selector.strip().lower()
-    if _ADDRESS.fullmatch(wanted):
+    if is_address(wanted):
         address = wanted
     else:
         if links is None:
@@ -324,7 +328,7 @@ def find_pf(host: Host, selector: str, links: t.Sequence[Link] | None = None) ->
 
 
 def _address_of_interface(host: Host, name: str, mac: str, links: t.Sequence[Link]) -> str:
-    if _MAC.fullmatch(mac):
+    if is_mac(mac):
         # A VLAN or bond over the PF shows the PF's MAC as its own but has no permanent one.
         names = [link.name for link in links if link.permanent_mac == mac]
     else:

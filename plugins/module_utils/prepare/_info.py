@@ -131,7 +131,7 @@ def _firmware(host: Host, pfs: t.Iterable[_Pf]) -> dict[str, dict[str, t.Any]]:
     cards: dict[str, str] = {}
     for pf in pfs:
         if pf.facts.vendor == _card.VENDOR:
-            cards.setdefault(_judge.card_of(pf.facts.pf.address), pf.facts.pf.address)
+            cards.setdefault(_pci.card_of(pf.facts.pf.address), pf.facts.pf.address)
     if not cards:
         return {}
     try:
@@ -237,7 +237,7 @@ def _describe_pf(
         "capabilities": facts.capabilities._asdict(),
         "acs": facts.acs,
         "group_mates": list(facts.group_mates),
-        "firmware": answers.get(_judge.card_of(facts.pf.address)),
+        "firmware": answers.get(_pci.card_of(facts.pf.address)),
         "problem": pf.problem,
         "vfs": [
             {

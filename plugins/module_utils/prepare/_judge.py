@@ -312,7 +312,7 @@ def firmware_settings(
         tool.role: [] for tool in _vendors.FIRMWARE.values()
     }
     having_vfs = [pf for pf in wanted if pf.numvfs and pf.name in found]
-    cards = {pf.name: card_of(found[pf.name].pf.address) for pf in having_vfs}
+    cards = {pf.name: _pci.card_of(found[pf.name].pf.address) for pf in having_vfs}
     for pf in having_vfs:
         facts = found[pf.name].pf
         tool = _vendors.FIRMWARE.get(found[pf.name].vendor)
@@ -330,11 +330,6 @@ def firmware_settings(
                 }
             )
     return settings
-
-
-def card_of(address: str) -> str:
-    """The beginning that the addresses of a card's functions share. They have one firmware."""
-    return address.rpartition(".")[0]
 
 
 def _where_to_look(host: Host) -> str:

@@ -93,6 +93,25 @@ class RunPlan(t.NamedTuple):
             return "reboot"
         return "change" if self.steps else "ready"
 
+    @property
+    def behind(self) -> list[Step]:
+        """The steps that come behind a restart: they are done to the host as it comes back."""
+        if self.restart is None:
+            return []
+        early = {stage.role for stage in STAGES if stage.before_restart}
+        return [step for step in self.steps if step.role not in early and step.action != REBOOT]
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles of all steps."""
+        return list(dict.fromkeys(step.role for step in self.steps))
+
+    @property
+    def roles_now(self) -> list[str]:
+        """The roles that have nothing to do behind a restart."""
+        later = {step.role for step in self.behind}
+        return [role for role in self.roles if role not in later]
+
 
 class Preparation(t.NamedTuple):
     """The variables that the role `prepare` passes to its stages."""
@@ -107,10 +126,20 @@ class Preparation(t.NamedTuple):
     mlx_largest_numvfs: bool
     mlx_reset: bool
     kernel_modules: t.Sequence[str]
-    restore_before: t.Sequence[str]
+    restore_before: t.Sequence[str] | None
     force: bool
     reboot: bool = False
     reboot_held: bool = False
+
+    @property
+    def mlx_config(self) -> dict[str, t.Any]:
+        """The options of the module `mlx_config` for all cards, as `_card.cards` takes them."""
+        return {
+            "settings": self.mlx_settings,
+            "card_settings": self.mlx_card_settings,
+            "lower_numvfs": self.mlx_lower_numvfs,
+            "largest_numvfs": self.mlx_largest_numvfs,
+        }
 
 
 def materialize(host: Host, params: t.Mapping[str, t.Any]) -> RunPlan:
@@ -218,19 +247,13 @@ class _Preparing:
             self.complete = False
             return {"mstflint": ["install"]}
         tool = _tool.find(self._host, "auto")
-        cards = _card.cards(
-            [_card.Device(**item) for item in settings],
-            settings=wanted.mlx_settings,
-            card_settings=wanted.mlx_card_settings,
-            lower_numvfs=wanted.mlx_lower_numvfs,
-            largest_numvfs=wanted.mlx_largest_numvfs,
-        )
+        cards = _card.cards([_card.CardDevice(**item) for item in settings], **wanted.mlx_config)
         changes = _card.plan_all(self._host, tool, cards)
         outcomes = [_card.predict(self._host, change, reset=wanted.mlx_reset) for change in changes]
         self._notes += [warning for outcome in outcomes for warning in outcome.warnings]
         self._take(_card.reboot_cause(cards, outcomes))
         self._reset = [
-            _judge.card_of(card.address)
+            _pci.card_of(card.address)
             for card, outcome in zip(cards, outcomes)
             if _RESET in outcome.steps
         ]
@@ -270,7 +293,7 @@ class _Preparing:
         host = self._host
         wanted = [_numvfs.VfCount(pf.pf, pf.numvfs) for pf in self._seen.wanted]
         plan = _numvfs.plan_host(host, wanted, read=self._read)
-        doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
+        doomed = [change.pf for change in plan.changes if change.destroys]
         users = _usage.holders(host, [vf for pf in doomed for vf in pf.vfs])
         self._disturbed += [
             Disturbed(pf.address, index, address, "destroyed", users.get(address, []))
@@ -290,7 +313,10 @@ class _Preparing:
         ).steps
 
     def restore(self) -> dict[str, list[str]]:
-        unit = _service.unit(_service.interpreter(self._host).path, self._wanted.restore_before)
+        before = self._wanted.restore_before
+        unit = _service.unit(
+            _service.interpreter(self._host).path, _service.GUESTS if before is None else before
+        )
         return _service.plan(self._host, unit).steps
 
     def _take(self, cause: _reboot.Cause | None) -> None:
@@ -300,7 +326,7 @@ class _Preparing:
     def _read(self, host: Host, selector: str) -> _pci.PF:
         """The PF as the stage `vfs` finds it. A restart before that makes its VFs anew."""
         pf = _pci.find_pf(host, selector)
-        if self._restart != REBOOT and _judge.card_of(pf.address) not in self._reset:
+        if self._restart != REBOOT and _pci.card_of(pf.address) not in self._reset:
             return pf
         totalvfs = self._offered.get(pf.address, pf.totalvfs)
         count = _numvfs.counts_at_boot(host).get((pf.address, pf.mac))
@@ -317,19 +343,21 @@ class Stage(t.NamedTuple):
     """A stage of `prepare`.
 
     *role* calls *module*, and *plan* returns what the module is going to do. If *rests_on_others*,
-    nobody can plan the stage while an earlier one is blocked.
+    nobody can plan the stage while an earlier one is blocked. *before_restart* tells
+    whether the stage changes the host as it is, however it comes back.
     """
 
     role: str
     module: str
     plan: t.Callable[[_Preparing], t.Mapping[str, t.Iterable[str]]]
     rests_on_others: bool = False
+    before_restart: bool = False
 
 
 STAGES = (
     Stage("preflight", "preflight", _Preparing.preflight),
-    Stage("iommu", "kernel_cmdline", _Preparing.iommu),
-    Stage("mlx_firmware", "mlx_config", _Preparing.mlx_firmware),
+    Stage("iommu", "kernel_cmdline", _Preparing.iommu, before_restart=True),
+    Stage("mlx_firmware", "mlx_config", _Preparing.mlx_firmware, before_restart=True),
     Stage("reboot", "reboot_marker", _Preparing.reboot, rests_on_others=True),
     Stage("vfs", "numvfs", _Preparing.vfs, rests_on_others=True),
     Stage("vfio", "kernel_modules", _Preparing.vfio),

@@ -27,6 +27,7 @@ import time
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import MAC
 
 QEMU = "qemu-system-x86_64"
 _OLDEST_QEMU = (8, 0)
@@ -55,7 +56,6 @@ _ANSWER_SECONDS = 4
 """The longest that an SSH server takes for its first bytes, without KVM and under load."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
 class TwinPf(t.NamedTuple):
@@ -146,7 +146,7 @@ def _pf(
     """The PF *raw*; *taken* gets its MAC and the name of its wire, which no other may have."""
     _check_name(raw.get("name"), element)
     mac = str(raw.get("mac")).lower()
-    if not _MAC.fullmatch(mac):
+    if not MAC.fullmatch(mac):
         raise SriovError(f"{element}: {mac[:40]!r} is not a MAC address")
     for key in (mac, wire_name(host, raw["name"])):
         if key in taken:

@@ -11,7 +11,6 @@ reports with what was asked. If they differ, it sets the former attributes again
 from __future__ import annotations
 
 import errno
-import re
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
@@ -20,6 +19,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink imp
     VfRequest,
     VfState,
 )
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import MAC
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
 
 if t.TYPE_CHECKING:
@@ -40,8 +40,6 @@ GROUPS = (
     ("query_rss",),
     ("trust",),
 )
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 _REMEDIES = {
     errno.EOPNOTSUPP: "the driver does not support it: leave it out, or use another NIC",
@@ -109,7 +107,7 @@ def check(wanted: t.Iterable[tuple[str, t.Mapping[str, t.Any]]]) -> None:
 def value_problems(values: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """What no driver could make of *values*."""
     mac = values.get("mac")
-    if mac is not None and not _MAC.fullmatch(mac):
+    if mac is not None and not MAC.fullmatch(mac):
         yield f"mac {mac!r} is not six hexadecimal bytes separated by colons"
     elif mac is not None and int(mac[:2], 16) & 1:
         yield f"mac {mac} is a multicast address"

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
+    ISOLATING,
     NoVfAttributesError,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
@@ -26,9 +27,6 @@ if t.TYPE_CHECKING:
 
     # The change of the VF at an address.
     _Attributes = tuple[str, _attributes.AttributeChange]
-
-# A driver may change none of these unnoticed, asked for or not. Trust is off unless asked for.
-_ISOLATING = ("mac", "vlan", "qos", "vlan_proto", "spoofchk")
 
 
 class Target(t.NamedTuple):
@@ -44,7 +42,7 @@ class Target(t.NamedTuple):
     optional: t.Mapping[str, t.Any] = {}
 
 
-class Step(t.NamedTuple):
+class IsolationStep(t.NamedTuple):
     """What a run does to one VF, in this order; `None` for what it need not do.
 
     *expected* is what the attributes must be when the VF gets its driver. It is `None` if the PF
@@ -70,7 +68,7 @@ def plan(
     targets: t.Sequence[Target],
     devices: t.Mapping[str, _pci.Device],
     states: t.Mapping[int, t.Mapping[int, VfState]],
-) -> list[Step]:
+) -> list[IsolationStep]:
     """The steps from *devices* (by address) and *states* (by interface and VF) to *targets*.
 
     A target that is reached already has none.
@@ -107,32 +105,34 @@ def _step(
     state: VfState | None,
     attributes: _attributes.AttributeChange | None,
     optional: tuple[_attributes.AttributeChange, ...],
-) -> Step:
+) -> IsolationStep:
     unbind = None
     if device.driver is not None and (attributes or optional or device.driver != target.driver):
         unbind = _driver.change(device, None)
         device = device._replace(driver=None, driver_override=None)
     expected = None
     if state is not None:
+        # A driver may change none of these unnoticed, asked for or not. Trust is off unless asked
+        # for.
         expected = {
-            **{name: getattr(state, name) for name in _ISOLATING},
+            **{name: getattr(state, name) for name in ISOLATING},
             "trust": None if state.trust is None else False,
             **(attributes.after if attributes else {}),
             **target.values,
             **target.optional,
         }
     bind = _driver.change(device, target.driver)
-    return Step(target, unbind, attributes, optional, bind, expected)
+    return IsolationStep(target, unbind, attributes, optional, bind, expected)
 
 
-def check(host: Host, steps: t.Iterable[Step]) -> None:
+def check(host: Host, steps: t.Iterable[IsolationStep]) -> None:
     """Raise `SriovError` with all that stands against the drivers that *steps* give."""
     binds = [step.bind for step in steps if step.bind]
     wanted = [_driver.Binding(bind.address, bind.after) for bind in binds]
     _driver.check(host, [bind.device for bind in binds], wanted)
 
 
-def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
+def apply(host: Host, steps: t.Sequence[IsolationStep]) -> Failures:
     """Carry out *steps*.
 
     A VF that fails goes no further, so that one with wrong attributes stays without driver.
@@ -159,7 +159,7 @@ def apply(host: Host, steps: t.Sequence[Step]) -> Failures:
 
 
 def _last_look(
-    host: Host, steps: t.Iterable[Step], refused: t.Mapping[str, t.Container[str]]
+    host: Host, steps: t.Iterable[IsolationStep], refused: t.Mapping[str, t.Container[str]]
 ) -> dict[str, str]:
     """Why VFs may not get their drivers, by address, from one look at each PF."""
     steps = [step for step in steps if step.target.driver]
@@ -185,7 +185,7 @@ def _last_look(
 
 
 def _wrong(
-    step: Step, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
+    step: IsolationStep, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
 ) -> str | None:
     """How the VF of *step* differs from what it must be, except for the *refused* attributes."""
     if step.expected is None:
@@ -199,7 +199,7 @@ def _wrong(
     expected = {
         name: value
         for name, value in step.expected.items()
-        if name not in refused or name in _ISOLATING
+        if name not in refused or name in ISOLATING
     }
     if "trust" in refused:
         expected["trust"] = False

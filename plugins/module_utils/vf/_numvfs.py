@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import BlockedError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import is_comment
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
 
 if t.TYPE_CHECKING:
@@ -75,6 +76,11 @@ class VfCountChange(t.NamedTuple):
     pf: _pci.PF
     numvfs: int
     steps: tuple[str, ...]
+
+    @property
+    def destroys(self) -> bool:
+        """Whether the PF loses the VFs that it has; the kernel changes no count but from 0."""
+        return bool(self.pf.numvfs) and self.numvfs != self.pf.numvfs
 
 
 def plan(pf: _pci.PF, up: bool, wanted: VfCount) -> VfCountChange:
@@ -201,7 +207,7 @@ def plan_all(
 
 def in_use(host: Host, plan: VfCountPlan) -> list[str]:
     """Who uses or holds VFs that *plan* destroys or that no boot is going to make again."""
-    doomed = [change.pf for change in plan.changes if "sriov_numvfs 0" in change.steps]
+    doomed = [change.pf for change in plan.changes if change.destroys]
     problems = [line for used in _usage.used_vfs(host, doomed) for line in used.lines]
     return problems + _missed(host, plan)
 
@@ -341,18 +347,14 @@ def _lines(text: str) -> list[str]:
         else:
             lines.append(line)
         # udev skips a comment wherever it stands.
-        if not _is_comment(line):
+        if not is_comment(line):
             goes_on = line.rstrip("\n").endswith("\\")
     return lines
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
-
-
 def _parse(line: str) -> Rule | None:
     """What *line* says where it is a rule of this module."""
-    found = None if _is_comment(line) else _RULE.search(line)
+    found = None if is_comment(line) else _RULE.search(line)
     return Rule(found[1], found[2], int(found[3] or found[4])) if found else None
 
 

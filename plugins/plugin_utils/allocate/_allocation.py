@@ -106,7 +106,7 @@ class Choice(t.NamedTuple):
         return f"{self.nic.label}: {vf}{' (kept)' if self.kept else ''}"
 
 
-class _Holding(t.NamedTuple):
+class _KnownHolding(t.NamedTuple):
     """What a ledger gives to a guest NIC: a VF of a PF, and its attributes."""
 
     host: str
@@ -184,20 +184,22 @@ class _Allocation:
         self._macs = {function.mac for function in self._functions}
         # VLAN ids in use, each with its leaf domain. A PF of unknown domain has None.
         self._vlans: set[tuple[str | None, int]] = set()
-        own: dict[tuple[str, str], _Holding] = {}
+        own: dict[tuple[str, str], _KnownHolding] = {}
         for host, state in facility.found.items():
             if not _known.failed(state):
                 own |= self._read(host, state)
         self._held = self._keep(own)
 
-    def _read(self, host: str, state: t.Mapping[str, t.Any]) -> dict[tuple[str, str], _Holding]:
+    def _read(
+        self, host: str, state: t.Mapping[str, t.Any]
+    ) -> dict[tuple[str, str], _KnownHolding]:
         """Note what a host has in use; return what this materialization has there."""
         own = {}
         for mzid, entries in state["materializations"].items():
             for entry in entries:
                 # If the guest tags its frames itself, the entry has the VLAN and the VF has none.
                 values = {**entry["values"], "vlan": entry["vlan"]}
-                holding = _Holding(host, entry["pf_mac"], entry["vf"], values)
+                holding = _KnownHolding(host, entry["pf_mac"], entry["vf"], values)
                 if mzid == self._mzid:
                     own[entry["node"], entry["nic"]] = holding
                 else:
@@ -224,9 +226,9 @@ class _Allocation:
         if mac := values.get("mac"):
             self._macs.add(mac)
 
-    def _keep(self, own: t.Mapping[tuple[str, str], _Holding]) -> dict[Nic, _Holding]:
+    def _keep(self, own: t.Mapping[tuple[str, str], _KnownHolding]) -> dict[Nic, _KnownHolding]:
         """Return the VFs that NICs keep."""
-        held: dict[Nic, _Holding] = {}
+        held: dict[Nic, _KnownHolding] = {}
         kept = set()
         problems = []
         for nic in self._nics:

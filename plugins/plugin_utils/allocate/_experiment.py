@@ -54,14 +54,14 @@ def nics(network: t.Any) -> list[Nic]:
     :param network: the message ``Network``
     :raises InputError: lists everything that is wrong, or that VFs cannot give
     """
-    reader = _Reader(network)
+    reader = _ExperimentReader(network)
     found = reader.read()
     if reader.problems:
         raise reader.problems.refusal(f"experiment {_names.quoted(network.id)}")
     return found
 
 
-class _Reader:
+class _ExperimentReader:
     """Reads to the end, whatever is wrong, and lists it in ``problems``."""
 
     def __init__(self, network: t.Any) -> None:

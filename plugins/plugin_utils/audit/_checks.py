@@ -237,6 +237,7 @@ def _mac_address(port: PairedPort, host: PairedHost, model: PairedFacility) -> t
 
 def _where_to_look(host: PairedHost) -> str:
     """What helps if a port is missing: one without a driver has no interface and no MAC."""
+    # As the host itself says it (prepare/_judge), from what it told: the controller has no sysfs.
     idle = [
         f"{port['address']} [{port['vendor'][2:]}:{port['device'][2:]}]"
         for port in host.facts["ports"]

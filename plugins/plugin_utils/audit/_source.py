@@ -15,8 +15,6 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit._paired import
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 
-_CONFIGURATION = (".xir.yml", ".xir.yaml")
-
 Result = t.Mapping[str, t.Any]
 """The result of the module sriov_info on a host, also if it failed."""
 
@@ -66,7 +64,7 @@ def source(path: str) -> Source:
     :raises InputError: the configuration names no model
     """
     path = os.path.expanduser(path)
-    if not path.lower().endswith(_CONFIGURATION):
+    if not _document.is_configuration(path):
         return Source(path, path, ["XpLink"])
     configuration = DataLoader().load_from_file(path, unsafe=True)
     if not isinstance(configuration, dict) or not configuration.get("model"):

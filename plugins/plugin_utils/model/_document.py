@@ -98,6 +98,11 @@ EXPERIMENT = Kind(
 )
 
 
+def is_configuration(path: str) -> bool:
+    """Return whether a file is by its name a configuration of the inventory plugin."""
+    return path.lower().endswith((".xir.yml", ".xir.yaml"))
+
+
 def looks_like_facility_json(path: str) -> bool:
     """Return whether the file ``path`` begins like a facility in JSON."""
     try:

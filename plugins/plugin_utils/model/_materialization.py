@@ -41,7 +41,7 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
         for pf in offered:
             if missing := {"name", "mac", "max_vfs"} - set(pf):
                 raise InputError(f"pfs: a PF of host {host} lacks {', '.join(sorted(missing))}")
-    reader = _Reader(materialization, pfs)
+    reader = _MaterializationReader(materialization, pfs)
     result = reader.read()
     if reader.problems:
         raise reader.problems.refusal(f"materialization {result['mzid']}")
@@ -64,7 +64,7 @@ def mzid(materialization: t.Any) -> str:
     return ".".join((materialization.rid, materialization.eid, materialization.pid))
 
 
-class _Reader:
+class _MaterializationReader:
     """Reads to the end, whatever is wrong, and lists it in ``problems``."""
 
     def __init__(self, materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> None:

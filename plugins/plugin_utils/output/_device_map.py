@@ -22,7 +22,8 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _files
 VERSION = 1
 """The version of the document. A change that breaks its readers raises it."""
 
-VLAN_MODES = ("vst", "trunk")
+TRUNK = "trunk"
+VLAN_MODES = ("vst", TRUNK)
 """Who tags the frames: the NIC (``vst``) or the guest (``trunk``)."""
 
 Device = t.Mapping[str, t.Any]

@@ -224,7 +224,7 @@ def _guest_tagged(leaf: t.Mapping[str, t.Any], given: list[dict[str, t.Any]]) ->
             device["vlan"]
             for device in given
             if (device["host"], device["pf"]) == (leaf["host"], leaf["pf"])
-            and device.get("vlan_mode") == "trunk"
+            and device.get("vlan_mode") == _device_map.TRUNK
         }
     )
 

@@ -187,13 +187,13 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
     cached = facts.get("cached", {})
     if error and not cached:
         return ReportHost(name, error, "", [_pf(None, pf, []) for pf in declared])
-    holdings: dict[str, list[_Holding]] = collections.defaultdict(list)
+    holdings: dict[str, list[_ReportedHolding]] = collections.defaultdict(list)
     for mzid, entries in facts["materializations"].items():
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
             # A VF that is held, and reserved to be changed, is one VF.
             if not (_is_reserved(entry) and (entry["pf_mac"], entry["vf"]) in held):
-                holdings[entry["pf_mac"]].append(_Holding(mzid, entry))
+                holdings[entry["pf_mac"]].append(_ReportedHolding(mzid, entry))
     pfs = []
     found = list(facts["pfs"])
     for pf in declared:
@@ -222,7 +222,7 @@ def _is(found: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]) -> bool:
     return bool(found["interface"] == declared["name"])
 
 
-class _Holding(t.NamedTuple):
+class _ReportedHolding(t.NamedTuple):
     """An entry of a ledger, and the materialization that has it."""
 
     mzid: str
@@ -232,9 +232,9 @@ class _Holding(t.NamedTuple):
 def _pf(
     found: t.Mapping[str, t.Any] | None,
     declared: t.Mapping[str, t.Any] | None,
-    holdings: t.Sequence[_Holding],
+    holdings: t.Sequence[_ReportedHolding],
 ) -> ReportPf:
-    by_index: dict[int, list[_Holding]] = collections.defaultdict(list)
+    by_index: dict[int, list[_ReportedHolding]] = collections.defaultdict(list)
     for holding in holdings:
         by_index[holding.entry["vf"]].append(holding)
     vfs: list[ReportVf] = []
@@ -267,7 +267,7 @@ def _pf_note(found: t.Mapping[str, t.Any] | None, declared: t.Mapping[str, t.Any
 
 
 def _vfs(
-    index: int, vf: t.Mapping[str, t.Any] | None, holdings: t.Sequence[_Holding]
+    index: int, vf: t.Mapping[str, t.Any] | None, holdings: t.Sequence[_ReportedHolding]
 ) -> t.Iterator[ReportVf]:
     """Yield the VF once, or once for each entry, so that the sums are those of the ledger."""
     has = vf or {}

@@ -12,6 +12,7 @@ import re
 import typing as t
 from pathlib import Path
 
+import jsonschema
 import pytest
 from ansible_collections.mergetb.sriov.plugins.modules import materialization, plan_info
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.audit import _audit
@@ -183,9 +184,18 @@ def test_keys_are_those_that_the_code_emits(page: str, request: pytest.FixtureRe
     assert [(key, kind) for key, kind in found if kind not in types[key]] == []
 
 
-@pytest.mark.parametrize("page", ["audit", "plan", "result"])
+@pytest.mark.parametrize("page", BY_NAME)
 def test_schemas_have_the_keys_of_their_pages(page: str) -> None:
     assert set(keys_of(schema(page), schema(page))) == set(documented(page))
+
+
+def test_the_device_map_is_of_its_schema(device_map: dict[str, t.Any]) -> None:
+    jsonschema.validate(device_map, schema("device_map"), jsonschema.Draft202012Validator)
+
+
+def test_a_result_has_the_devices_of_the_map() -> None:
+    """Each schema is complete, so that a reader needs one file."""
+    assert schema("result")["$defs"]["device"] == schema("device_map")["$defs"]["device"]
 
 
 def test_pf_is_the_name_in_the_model(

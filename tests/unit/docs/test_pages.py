@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[3]
+# Those of the checkout itself, and not those of environments and caches in it.
 PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "inventories/*/*.md", "tests/*/*.md")
-    for path in CHECKOUT.glob(pattern)
+    page
+    for pattern in ("*.md", "[!.]*/**/*.md")
+    for page in CHECKOUT.glob(pattern)
+    if page.relative_to(CHECKOUT).parts[0] != "dist"
 )
 
 

@@ -11,18 +11,57 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _stages
 from ansible_collections.mergetb.sriov.plugins.modules import restore_service
 
 ROLES = Path(__file__).parents[3] / "roles"
 
 
+STAGES = [stage.role for stage in _stages.STAGES]
+# The playbook has these, because a role comes too late for them.
+OF_THE_PLAYBOOK = {"sriov_serial", "sriov_max_fail_percentage"}
+
+
 def defaults(role: str) -> dict[str, t.Any]:
-    return yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    file = ROLES / role / "defaults" / "main.yml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def options(role: str) -> dict[str, dict[str, t.Any]]:
+    specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
+    return specs["argument_specs"]["main"]["options"]
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_the_documented_defaults_are_those_that_hold(role: str) -> None:
+    """For `prepare`, they are those of the roles that it includes."""
+    own = defaults(role)
+    assert own.keys() <= options(role).keys()
+    roles = [role, *(STAGES if role == "prepare" else ())]
+    held = {name: value for each in reversed(roles) for name, value in defaults(each).items()}
+    documented = {
+        name: option["default"] for name, option in options(role).items() if "default" in option
+    }
+    # The recipe is in the role itself, wherever that is.
+    for name in documented.keys() - OF_THE_PLAYBOOK | (own.keys() - {"twin_recipe"}):
+        assert documented[name] == held[name], name
+
+
+def test_prepare_documents_what_its_roles_take() -> None:
+    prepare = options("prepare")
+    for role in STAGES:
+        for name, option in options(role).items():
+            # The roles tell each other, and no user tells them.
+            if name != "sriov_reboot_causes":
+                assert (prepare[name]["type"], prepare[name].get("default")) == (
+                    option["type"],
+                    option.get("default"),
+                )
 
 
 @pytest.mark.parametrize(
     "role",
-    ["preflight", "iommu", "mlx_firmware", "vfs", "vfio", "restore", "materialize"],
+    ["preflight", "iommu", "mlx_firmware", "vfs", "vfio", "materialize"],
 )
 def test_the_plan_is_that_of_the_run(role: str) -> None:
     planned = defaults("plan")
@@ -38,14 +77,9 @@ def test_no_role_restarts_a_host_unasked() -> None:
     assert defaults("reboot")["sriov_reboot_held"] is False
 
 
-@pytest.mark.parametrize("role", ["restore", "plan"])
-def test_the_documented_units_are_those_of_the_module(role: str) -> None:
-    specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
+def test_the_documented_units_are_those_of_the_module() -> None:
     units = restore_service.ARGUMENT_SPEC["before"]["default"]
     assert yaml.safe_load(restore_service.DOCUMENTATION)["options"]["before"]["default"] == units
-    options = specs["argument_specs"]["main"]["options"]
-    assert options["sriov_restore_before"]["default"] == units
-    assert defaults(role)["sriov_restore_before"] == units
 
 
 @pytest.mark.parametrize(
@@ -65,4 +99,4 @@ def test_the_documented_units_are_those_of_the_module(role: str) -> None:
     ],
 )
 def test_vfs_are_back_before_what_starts_guests(unit: str) -> None:
-    assert unit in defaults("restore")["sriov_restore_before"]
+    assert unit in restore_service.ARGUMENT_SPEC["before"]["default"]

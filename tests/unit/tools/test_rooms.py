@@ -50,3 +50,45 @@ def test_newcomers_questions_lead_to_files() -> None:
     assert len(named) >= 10
     assert [files for files in named if len(files) != 1] == []
     assert [file for (file,) in named if not (PROJECT / file).is_file()] == []
+
+
+# Tables and types have nothing to test; the others are tested by what calls them.
+WITHOUT_TEST = {
+    "callback/progress": "tests/unit/roles/test_waves.py plays it",
+    "doc_fragments/_attributes": "documentation",
+    "module_utils/firmware/_vendors": "a table",
+    "module_utils/machine/_errors": "types",
+    "module_utils/machine/_text": "patterns that all tests of addresses need",
+    "module_utils/prepare/_preflight": "tests/unit/plugins/modules/test_preflight.py calls it",
+    "plugin_utils/model/_errors": "types, and a text that all tests of input compare",
+}
+
+
+def test_tests_mirror_the_plugins() -> None:
+    """The documentation of an action, a module without code, has no test of its own."""
+    plugins, tests = PROJECT / "plugins", PROJECT / "tests/unit/plugins"
+    sources = {
+        str(path.relative_to(plugins).with_suffix(""))
+        for path in plugins.glob("**/*.py")
+        if path.name != "__init__.py"
+    }
+    stubs = {name.replace("action/", "modules/") for name in sources if name.startswith("action/")}
+    tested = {
+        str(path.relative_to(tests).parent / path.stem.removeprefix("test_"))
+        for path in tests.glob("**/test_*.py")
+    }
+
+    assert sources - stubs - tested == set(WITHOUT_TEST)
+    assert tested <= sources
+
+
+def test_names_of_classes_say_whose_they_are() -> None:
+    """But for those that Ansible prescribes."""
+    prescribed = {"ActionModule", "CallbackModule", "FilterModule"}
+    names = [
+        name
+        for path in (PROJECT / "plugins").glob("**/*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
+        if name not in prescribed
+    ]
+    assert sorted(names) == sorted(set(names))

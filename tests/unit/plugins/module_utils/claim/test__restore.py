@@ -49,7 +49,9 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def restore(machine: Machine, *entries: _ledger.Entry, check: bool = False) -> _restore.Outcome:
+def restore(
+    machine: Machine, *entries: _ledger.Entry, check: bool = False
+) -> _restore.RestoreOutcome:
     _ledger.write(machine, {MZID: list(entries)})
     machine.log.clear()
     return _restore.run(machine, check_mode=check, seconds=0)
@@ -80,7 +82,7 @@ def test_what_is_only_reserved_is_nobodys_yet(machine: Machine) -> None:
 
     outcome = restore(machine, ENTRY, reserved)
 
-    assert outcome == _restore.Outcome(1, [f"{MZID} alpha.eth1: VF {VFS[0]}"], [])
+    assert outcome == _restore.RestoreOutcome(1, [f"{MZID} alpha.eth1: VF {VFS[0]}"], [])
     assert machine.driver(VFS[1]) is None
     assert machine.vf("ens1f0", 1) == NEW_VF
 
@@ -105,20 +107,20 @@ def test_a_second_time_nothing_is_written(machine: Machine) -> None:
     restore(machine, ENTRY)
     machine.log.clear()
 
-    assert _restore.run(machine) == _restore.Outcome(1, [], [])
+    assert _restore.run(machine) == _restore.RestoreOutcome(1, [], [])
     assert machine.writes == []
 
 
 def test_check_mode_tells_what_differs_and_writes_nothing(machine: Machine) -> None:
     outcome = restore(machine, ENTRY, check=True)
 
-    assert outcome == _restore.Outcome(0, [f"{MZID} alpha.eth1: VF {VFS[0]}"], [])
+    assert outcome == _restore.RestoreOutcome(0, [f"{MZID} alpha.eth1: VF {VFS[0]}"], [])
     assert machine.writes == []
     assert not machine.exists(_ledger._LOCK)
 
 
 def test_no_ledger_is_no_work(machine: Machine) -> None:
-    assert _restore.run(machine) == _restore.Outcome(0, [], [])
+    assert _restore.run(machine) == _restore.RestoreOutcome(0, [], [])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_an_interface_that_is_renamed_meanwhile(
 
     monkeypatch.setattr(machine.netlink, "links", rename)
 
-    assert _restore.run(machine, seconds=30) == _restore.Outcome(
+    assert _restore.run(machine, seconds=30) == _restore.RestoreOutcome(
         1, [f"{MZID} alpha.eth1: VF {VFS[0]}"], []
     )
 
@@ -258,7 +260,7 @@ def test_vfs_that_are_just_being_made_keep_no_other_pf_from_being_restored(
     """Asked at each of the moments that the kernel shows."""
     machine.write(NUMVFS, "0")
     _ledger.write(machine, {MZID: [ENTRY, OTHER_PF]})
-    outcomes: list[_restore.Outcome] = []
+    outcomes: list[_restore.RestoreOutcome] = []
     machine.between = lambda: outcomes.append(_restore.run(machine, seconds=0))
 
     machine.write(NUMVFS, "3")
@@ -425,18 +427,18 @@ def test_another_try_comes_where_it_may_help(
 @pytest.mark.parametrize(
     ("outcome", "check", "code"),
     [
-        (_restore.Outcome(1, [], ["y"], True), False, 75),
-        (_restore.Outcome(1, [], ["y"], True), True, 1),
-        (_restore.Outcome(2, [], []), False, 0),
-        (_restore.Outcome(2, ["x"], []), False, 0),
-        (_restore.Outcome(2, ["x"], []), True, 1),
-        (_restore.Outcome(1, [], ["y"]), False, 1),
+        (_restore.RestoreOutcome(1, [], ["y"], True), False, 75),
+        (_restore.RestoreOutcome(1, [], ["y"], True), True, 1),
+        (_restore.RestoreOutcome(2, [], []), False, 0),
+        (_restore.RestoreOutcome(2, ["x"], []), False, 0),
+        (_restore.RestoreOutcome(2, ["x"], []), True, 1),
+        (_restore.RestoreOutcome(1, [], ["y"]), False, 1),
     ],
 )
 def test_the_program_tells_how_it_went(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    outcome: _restore.Outcome,
+    outcome: _restore.RestoreOutcome,
     check: bool,
     code: int,
 ) -> None:

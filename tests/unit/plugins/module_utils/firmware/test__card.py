@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _card
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._card import (
     Card,
+    CardDevice,
     CardState,
-    Device,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._output import Setting
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware._tool import (
@@ -38,7 +38,7 @@ def state(absent: t.Mapping[str, str] | None = None, **settings: Setting) -> Car
 
 
 def cards(devices: t.Iterable[tuple[str, dict[str, t.Any]]], **options: t.Any) -> list[Card]:
-    return _card.cards([Device(*device) for device in devices], **options)
+    return _card.cards([CardDevice(*device) for device in devices], **options)
 
 
 def steps(wanted: dict[str, t.Any], state: CardState) -> tuple[tuple[str, ...], ...]:
@@ -279,11 +279,14 @@ def test_a_number_is_lowered_only_where_that_is_allowed() -> None:
     assert _card.plan(Card((PF0,), wish, lower=True), state()).steps == (("NUM_OF_VFS",),)
 
 
-NAMES = [Device(PF0, {"A": 1}, ("ens1f0", "04:70:00:00:00:10")), Device(PF1, {"A": 2}, ("ens1f1",))]
+NAMES = [
+    CardDevice(PF0, {"A": 1}, ("ens1f0", "04:70:00:00:00:10")),
+    CardDevice(PF1, {"A": 2}, ("ens1f1",)),
+]
 
 
 def test_settings_of_single_cards_go_before_all_others() -> None:
-    other = Device(OTHER, {"A": 1, "B": 1}, ("ens2f0",))
+    other = CardDevice(OTHER, {"A": 1, "B": 1}, ("ens2f0",))
     assert _card.cards(
         [*NAMES, other],
         settings={"B": 2, "C": 3},

@@ -282,3 +282,17 @@ def test_a_materialization_is_planned_by_its_module(host: Hypervisor) -> None:
     plan = _stages.materialize(host, given.validated_parameters)
     assert plan.state == "blocked"
     assert "it has no VLAN" in plan.blockers[0].message
+
+
+def test_the_plan_tells_what_comes_behind_a_restart(host: Hypervisor) -> None:
+    plan = _stages.prepare(host, WANTED)
+    assert plan.restart == "reboot"
+    assert plan.roles == ["iommu", "reboot", "vfs", "vfio", "restore"]
+    assert plan.roles_now == ["iommu"]
+    assert plan.behind == plan.steps[plan.steps.index(Step("reboot", "host", "reboot")) + 1 :]
+
+    prepared(host)
+    preparing.old_restore_program(host)
+    plan = _stages.prepare(host, WANTED)
+    assert plan.roles == plan.roles_now == ["restore"]
+    assert plan.behind == []

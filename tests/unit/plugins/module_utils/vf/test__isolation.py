@@ -49,7 +49,7 @@ def target(machine: Machine, vf: int, driver: str | None = "vfio-pci", **values:
     return Target(Vf("ens1f0", index, vf), VFS[vf], values or VALUES, driver)
 
 
-def planned(machine: Machine, *targets: Target) -> list[_isolation.Step]:
+def planned(machine: Machine, *targets: Target) -> list[_isolation.IsolationStep]:
     devices = {address: _pci.read_device(machine, address) for address in VFS}
     return _isolation.plan(targets, devices, machine.netlink.vfs)
 
