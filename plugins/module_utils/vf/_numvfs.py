@@ -246,7 +246,7 @@ def refuse(problems: t.Sequence[str]) -> None:
         raise SriovError(
             "changing the number of VFs destroys all VFs of a PF, and some are in use: "
             + "; ".join(problems)
-            + ". Free them first, or set force"
+            + ". Free them first, or set force (in the role: sriov_force)"
         )
 
 

@@ -89,7 +89,7 @@ class DoomedHost(Host):
             self._step()
 
         self._step()
-        os.rename = doomed_rename  # type: ignore[assignment]
+        os.rename = doomed_rename  # type: ignore[assignment]  # it takes fewer forms
         try:
             super().replace(path, content, mode=mode)
         finally:

@@ -61,7 +61,7 @@ def _loaded(name: str, *arguments: t.Any, **options: t.Any) -> t.Any:
 action_loader.get = _loaded
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
     """The results of the tasks of a run."""
 
     CALLBACK_VERSION = 2.0

@@ -292,7 +292,7 @@ class Killed(BaseException):
     """Stands for SIGKILL."""
 
 
-class Fuse(list):  # type: ignore[type-arg]
+class Fuse(list[t.Any]):
     """A log that ends the run before its event number *limit*."""
 
     def __init__(self, limit: int) -> None:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import threading
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -295,8 +296,8 @@ def test_a_claim_between_look_and_write_is_seen(
     in_use = _numvfs.in_use
     Path(machine.path(_ledger.DIRECTORY)).mkdir(parents=True, exist_ok=True)
 
-    def look(*args: object) -> list[str]:
-        found = in_use(*args)  # type: ignore[arg-type]
+    def look(*args: t.Any) -> list[str]:
+        found = in_use(*args)
         looked.set()
         assert came.wait(10)
         return found

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ NUMVFS = f"{DEVICES}/{PF}/sriov_numvfs"
 AUTOPROBE = f"{DEVICES}/{PF}/sriov_drivers_autoprobe"
 
 
-def machine_with(directory: str | Path, **pf: object) -> Machine:
+def machine_with(directory: str | Path, **pf: t.Any) -> Machine:
     machine = Machine(directory)
-    machine.add_pf(PF, "ens1f0", MAC, **pf)  # type: ignore[arg-type]
+    machine.add_pf(PF, "ens1f0", MAC, **pf)
     machine.log.clear()
     return machine
 
@@ -176,7 +177,7 @@ def test_used_vfs_are_not_destroyed(tmp_path: Path) -> None:
     assert f"VF 0 (0000:01:10.0) of PF {PF}: driver virtio_vdpa has it" in str(caught.value)
     assert f"VF 2 (0000:01:10.4) of PF {PF}: process 77 (qemu)" in str(caught.value)
     assert "VF 1" not in str(caught.value)
-    assert str(caught.value).endswith("Free them first, or set force")
+    assert str(caught.value).endswith("Free them first, or set force (in the role: sriov_force)")
     assert machine.log == []
     refuse_used(machine, 3)
 
@@ -279,13 +280,13 @@ def test_a_vf_without_its_physfn_is_not_complete(
     monkeypatch.setattr(_numvfs, "_VFS_SECONDS", 10)
     asked = []
 
-    def later(condition: object, *, seconds: float) -> bool:
+    def later(condition: t.Callable[[], object], *, seconds: float) -> bool:
         path = Path(machine.path(f"{DEVICES}/0000:01:10.2/physfn"))
         link = os.readlink(path)
         path.unlink()
-        asked.append(condition())  # type: ignore[operator]
+        asked.append(condition())
         path.symlink_to(link)
-        asked.append(condition())  # type: ignore[operator]
+        asked.append(condition())
         return True
 
     monkeypatch.setattr(machine, "wait_for", later)
