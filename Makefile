@@ -114,6 +114,7 @@ bench: setup
 	.venv/bin/python tests/bench/report.py
 	.venv/bin/python tests/bench/facility.py
 	.venv/bin/python tests/bench/experiment.py
+	.venv/bin/python tests/bench/slices.py
 
 changelog: setup
 	$(IN_VENV) antsibull-changelog release --reload-plugins --refresh --update-existing
