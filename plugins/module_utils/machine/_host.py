@@ -502,6 +502,10 @@ def _read(path: str) -> bytes | None:
             os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        # Only `os.open` names the file.
+        error.filename = path
+        raise
 
 
 def _text(content: bytes | None) -> str | None:

@@ -40,7 +40,7 @@ def test_the_plan_is_shown_and_written(
     played.tell(directory, {"x0": REBOOT, "x1": READY})
     done = played.run(collections, directory, "plan", *arguments)
     assert "x0    needs restart  reboot   3      1" in done.stdout
-    assert "x1    ready         -        0      0" in done.stdout
+    assert "x1    ready          -        0      0" in done.stdout
     document = check(json.loads((directory / "plan.json").read_text(encoding="utf-8")))
     assert document["action"] == "prepare"
     assert document["hosts"] == {"x0": REBOOT, "x1": READY}

@@ -73,7 +73,10 @@ def test_a_power_cycle_is_remembered_until_it_cured(machine: Machine, run: Runne
     for causes, boot in ((cold, "first"), (CAUSES, "first"), (CAUSES, "second")):
         machine.put(BOOT_ID, boot)
         failed = run(causes=causes, reboot=True)
-        assert "takes a power cycle: iommu: the IOMMU is off" in failed["msg"]
+        assert (
+            "only a power cycle cures this, so the run does not reboot the host: iommu: the IOMMU"
+            in failed["msg"]
+        )
         assert _reboot.read(machine) == {"iommu": _reboot.POWER_CYCLE}
 
     assert run(causes=[])["changed"]
