@@ -47,10 +47,7 @@ class ActionModule(ControllerAction):
         path, mzid, hosts = (arguments[name] for name in ("experiment", "mzid", "hosts"))
         path = os.path.expanduser(path)
         network = _document.load(path, _document.EXPERIMENT)
-        answers = {
-            host: _known.with_newest_ledger(host, answer, play.facts(host))
-            for host, answer in play.answers(play.hosts, arguments).items()
-        }
+        answers = play.answers(play.hosts, arguments, every_ledger=True)
         silent = [host for host, answer in answers.items() if _known.failed(answer)]
         if silent and arguments["from_cache"] == "none":
             raise InputError(

@@ -23,11 +23,13 @@ def run(
     limit: t.Sequence[str] | None = None,
     check: bool = False,
     diff: bool = False,
+    host: str | None = None,
 ) -> dict[str, t.Any]:
     """Return the result of an action in a play whose hosts have *hostvars*.
 
     *left* are the hosts that are left in the play, all if it is None. *limit* are those that a
-    limit leaves in the play; there is no limit if it is None.
+    limit leaves in the play; there is no limit if it is None. *host* is the one that the task is
+    about, if it is about one.
     """
     task = Task.load({"action": f"mergetb.sriov.{action}", "check_mode": check, "diff": diff})
     task.args = arguments
@@ -47,5 +49,6 @@ def run(
         "groups": {"hypervisors": list(hostvars)},
         "ansible_play_hosts": list(hostvars if left is None else left),
         "hostvars": hostvars,
+        **({"inventory_hostname": host} if host else {}),
     }
     return plugin.run(task_vars=task_vars)

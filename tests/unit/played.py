@@ -75,11 +75,15 @@ def run(
     check: bool = True,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a playbook of the collection in *directory*, on the facility `phobos.xir` there."""
+    """Run a playbook in *directory*, on the facility `phobos.xir` there.
+
+    It is one of the collection, or a file in *directory*.
+    """
+    own = playbook.endswith(".yml")
     return command_line.run(
         directory,
         "playbook",
-        *("-i", "phobos.xir", f"mergetb.sriov.{playbook}", *arguments),
+        *("-i", "phobos.xir", playbook if own else f"mergetb.sriov.{playbook}", *arguments),
         check=check,
         **({"ANSIBLE_COLLECTIONS_PATH": str(collections)} | environment),
     )

@@ -18,6 +18,9 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 
 FACT = "mergetb_sriov"
 LEDGER_FACT = "mergetb_sriov_ledger"
+VERSION = 1
+"""The version of both facts. Facts of another version are refused."""
+
 SOURCES = ("none", "missing", "all")
 """Whom the option ``from_cache`` replaces: no host, hosts without answer, or all hosts."""
 
@@ -29,27 +32,45 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 _SHOWN = 10
 
 Result = t.Mapping[str, t.Any]
+_Check = t.Callable[[t.Any], bool]
+
+
+class Whose(t.NamedTuple):
+    """The host that a fact is of, and its facility, which may be empty.
+
+    A task with ``run_once`` gives the facts of one host to all, and facilities may share a cache.
+    """
+
+    host: str
+    facility: str
 
 
 def facts_of_answer(
-    result: Result, arguments: t.Mapping[str, t.Any], now: datetime.datetime
+    result: Result, arguments: t.Mapping[str, t.Any], whose: Whose, asked: datetime.datetime
 ) -> dict[str, t.Any]:
     """Return the facts that an answer of ``sriov_info`` to ``arguments`` gives.
 
     A ledger is always whole. The rest is whole if all PFs and their firmware were asked for.
+
+    :param asked: when the host was asked, which is before it read anything
     """
-    if failed(result):
+    if failed(result) or "materializations" not in result:
         return {}
     if arguments.get("pfs") is not None or not arguments.get("firmware"):
-        return facts_of_ledger(result["materializations"], now)
-    return {FACT: {"asked": _text(now)} | {key: result[key] for key in ANSWER}}
+        return facts_of_ledger(result["materializations"], whose, asked)
+    return {FACT: _head(whose, asked) | {key: result[key] for key in ANSWER}}
 
 
 def facts_of_ledger(
-    materializations: t.Mapping[str, t.Any], now: datetime.datetime
+    materializations: t.Mapping[str, t.Any], whose: Whose, asked: datetime.datetime
 ) -> dict[str, t.Any]:
     """Return the facts that a host's ledger gives."""
-    return {LEDGER_FACT: {"asked": _text(now), "materializations": materializations}}
+    return {LEDGER_FACT: _head(whose, asked) | {"materializations": materializations}}
+
+
+def _head(whose: Whose, asked: datetime.datetime) -> dict[str, t.Any]:
+    time = asked.astimezone(datetime.timezone.utc).strftime(_TIME)
+    return {"version": VERSION, **whose._asdict(), "asked": time}
 
 
 def failed(result: Result) -> bool:
@@ -57,46 +78,114 @@ def failed(result: Result) -> bool:
     return bool(result.get("failed") or result.get("unreachable"))
 
 
-def recall(host: str, facts: t.Mapping[str, t.Any], reason: str) -> dict[str, t.Any] | None:
+def recall(whose: Whose, facts: t.Mapping[str, t.Any], reason: str) -> dict[str, t.Any] | None:
     """Return the last whole answer of a host from its facts; None if there is none.
 
     :param reason: why the host gives no answer now; empty if nobody asked it
     :returns: the answer, with ``cached``, which has the ``reason`` and the time, ``asked``
     :raises InputError: the fact is not what this collection writes
     """
-    fact = _fact(host, facts, FACT, ANSWER)
+    fact = _fact(whose, facts, FACT)
     if fact is None:
         return None
     cached = {"asked": fact["asked"], "reason": reason}
     return {key: fact[key] for key in ANSWER} | {"cached": cached}
 
 
-def with_newest_ledger(host: str, answer: Result, facts: t.Mapping[str, t.Any]) -> Result:
-    """Return an answer; one from the cache with the ledger from there, if that is newer.
+def with_every_ledger(
+    whose: Whose, answer: dict[str, t.Any], facts: t.Mapping[str, t.Any]
+) -> dict[str, t.Any]:
+    """Return an answer from the cache, whose ledger also has what the host's other ledger has.
+
+    Which of them is newer depends on the clocks of controllers. What either has may be in use.
 
     :raises InputError: the fact is not what this collection writes
     """
-    ledger = _fact(host, facts, LEDGER_FACT, ("materializations",))
-    if "cached" not in answer or ledger is None or ledger["asked"] < answer["cached"]["asked"]:
+    fact = _fact(whose, facts, LEDGER_FACT)
+    if fact is None:
         return answer
-    return {**answer, "materializations": ledger["materializations"]}
+    both = [answer["materializations"], fact["materializations"]]
+    if _time(fact["asked"]) < _time(answer["cached"]["asked"]):
+        both.reverse()
+    mzids = dict.fromkeys(mzid for ledger in both for mzid in ledger)
+    # Of a NIC that both have, the entry that comes last counts.
+    merged = {mzid: [entry for ledger in both for entry in ledger.get(mzid, ())] for mzid in mzids}
+    return answer | {"materializations": merged}
 
 
-def _fact(
-    host: str, facts: t.Mapping[str, t.Any], name: str, keys: t.Iterable[str]
-) -> t.Mapping[str, t.Any] | None:
+def _fact(whose: Whose, facts: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any] | None:
+    """Return a fact; None if there is none of this host and facility."""
     fact = facts.get(name)
     if fact is None:
         return None
-    try:
-        if {*keys} <= fact.keys() and _time(fact["asked"]):
-            return t.cast("t.Mapping[str, t.Any]", fact)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        pass
-    raise InputError(
-        f"the fact {name} of {host} in the fact cache is not what this version of the collection"
-        f" writes: run mergetb.sriov.audit while the host is up, or delete the fact"
+    if not _has(fact, _CHECKS[name]):
+        raise InputError(
+            f"the fact {name} of {whose.host} in the fact cache is not what this version of the"
+            " collection writes: delete it, and run mergetb.sriov.audit while the host is up"
+        )
+    return fact if (fact["host"], fact["facility"]) == whose else None
+
+
+def _has(value: t.Any, checks: t.Mapping[str, _Check]) -> bool:
+    return isinstance(value, dict) and all(
+        key in value and check(value[key]) for key, check in checks.items()
     )
+
+
+def _is(*types: type) -> _Check:
+    # A bool is an int, and stands for none.
+    return lambda value: isinstance(value, types) and (bool in types or value is not True)
+
+
+def _each(check: _Check) -> _Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _is_time(value: t.Any) -> bool:
+    try:
+        return isinstance(value, str) and _time(value).strftime(_TIME) == value
+    except ValueError:
+        return False
+
+
+_TEXT, _NUMBER = _is(str), _is(int)
+_OPTIONAL_TEXT = _is(str, type(None))
+_HEAD: dict[str, _Check] = {
+    "version": lambda value: value == VERSION,
+    "host": _TEXT,
+    "facility": _TEXT,
+    "asked": _is_time,
+}
+_ENTRY: dict[str, _Check] = {
+    **dict.fromkeys(("node", "nic", "pf_mac", "state"), _TEXT),
+    **dict.fromkeys(("vf", "vlan"), _NUMBER),
+    "values": _is(dict),
+    "runs": _each(_TEXT),
+}
+_LEDGER: dict[str, _Check] = {
+    "materializations": lambda value: (
+        isinstance(value, dict)
+        and all(_each(lambda entry: _has(entry, _ENTRY))(entries) for entries in value.values())
+    )
+}
+_VF: dict[str, _Check] = {"index": _NUMBER, "driver": _OPTIONAL_TEXT}
+_PF: dict[str, _Check] = {
+    **dict.fromkeys(("mac", "interface", "problem"), _OPTIONAL_TEXT),
+    "numvfs": _is(int, type(None)),
+    "vfs": _each(lambda vf: _has(vf, _VF)),
+}
+_CHECKS: dict[str, dict[str, _Check]] = {
+    FACT: {
+        **_HEAD,
+        **_LEDGER,
+        "platform": _is(dict),
+        "iommu_groups": _NUMBER,
+        "lldp": _is(bool),
+        "ports": _each(_is(dict)),
+        "pfs": _each(lambda pf: _has(pf, _PF)),
+    },
+    LEDGER_FACT: {**_HEAD, **_LEDGER},
+}
 
 
 def ages(answers: t.Mapping[str, Result], now: datetime.datetime) -> list[str]:
@@ -113,13 +202,11 @@ def ages(answers: t.Mapping[str, Result], now: datetime.datetime) -> list[str]:
 
 def age(asked: str, now: datetime.datetime) -> str:
     """Return how old an answer is, in one unit, such as ``3 h``."""
-    seconds = max(0, int((now - _time(asked)).total_seconds()))
+    seconds = int((now - _time(asked)).total_seconds())
+    if seconds < 0:
+        return "in the future, by this clock"
     unit, size = next((each for each in _UNITS if seconds >= each[1]), ("s", 1))
     return f"{seconds // size} {unit}"
-
-
-def _text(time: datetime.datetime) -> str:
-    return time.astimezone(datetime.timezone.utc).strftime(_TIME)
 
 
 def _time(text: str) -> datetime.datetime:

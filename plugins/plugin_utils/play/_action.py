@@ -83,12 +83,17 @@ class Play:
         )
 
     def answers(
-        self, hosts: t.Iterable[str], arguments: t.Mapping[str, t.Any]
+        self,
+        hosts: t.Iterable[str],
+        arguments: t.Mapping[str, t.Any],
+        *,
+        every_ledger: bool = False,
     ) -> dict[str, dict[str, t.Any]]:
         """Return what ``sriov_info`` tells of hosts, by host: a result, or what was known before.
 
         :param arguments: of the action, with ``results`` and ``from_cache``
-        :raises InputError: a host has not run the task, or its cached fact cannot be used
+        :param every_ledger: whether what was known has all that may be in use
+        :raises InputError: a host has not run the task
         """
         hosts, source = list(hosts), arguments["from_cache"]
         nobody: dict[str, t.Any] = dict.fromkeys(hosts, {"failed": True, "msg": ""})
@@ -96,20 +101,28 @@ class Play:
         if source == "none":
             return results
         return {
-            host: self._recalled(host, result) if _known.failed(result) else result
+            host: self._recalled(host, result, source, every_ledger)
+            if _known.failed(result)
+            else result
             for host, result in results.items()
         }
 
-    def _recalled(self, host: str, result: dict[str, t.Any]) -> dict[str, t.Any]:
-        reason = str(result.get("msg", ""))
-        known = _known.recall(host, self.facts(host), reason)
-        nothing = f"{reason}; the fact cache has nothing of it" if reason else _NEVER_ASKED
-        return known or result | {"msg": nothing}
-
-    def facts(self, host: str) -> t.Mapping[str, t.Any]:
-        """Return the facts of a host, also those of earlier runs if there is a fact cache."""
-        facts: t.Mapping[str, t.Any] = self.variable(host, "ansible_facts", {})
-        return facts
+    def _recalled(
+        self, host: str, result: dict[str, t.Any], source: str, every_ledger: bool
+    ) -> dict[str, t.Any]:
+        reason = ""
+        if source == "missing":
+            reason = str(result.get("msg") or "it gave no answer, and no reason")
+        whose = _known.Whose(host, str(self.variable(host, "xir_facility", "")))
+        facts = self.variable(host, "ansible_facts", {})
+        nothing = "the fact cache has nothing of it" if reason else _NEVER_ASKED
+        try:
+            known = _known.recall(whose, facts, reason)
+            if known and every_ledger:
+                known = _known.with_every_ledger(whose, known, facts)
+        except InputError as error:
+            known, nothing = None, str(error)
+        return known or result | {"msg": f"{reason}; {nothing}" if reason else nothing}
 
     def _required(self, hosts: t.Iterable[str], name: str, remedy: str) -> dict[str, t.Any]:
         found = {host: self.variable(host, name) for host in hosts}
@@ -136,17 +149,29 @@ class RememberingAction(ActionBase):
     A subclass returns the facts for Ansible's fact cache from ``facts``.
     """
 
+    _supports_async = True
+
     def run(
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
         """Return the result of the module, with the facts."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        whose = _known.Whose(
+            str(variables.get("inventory_hostname", "")), str(variables.get("xir_facility", ""))
+        )
+        asked = now()
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result |= self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
-        facts = self.facts(result)
-        return result | ({"ansible_facts": facts} if facts else {})
+        facts = self.facts(result, whose, asked)
+        if facts and not self._task.delegate_to:
+            # The first call on a host finds its Python, and Ansible learns that from here.
+            result["ansible_facts"] = result.get("ansible_facts", {}) | facts
+        return result
 
-    def facts(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
+    def facts(
+        self, result: dict[str, t.Any], whose: _known.Whose, asked: datetime.datetime
+    ) -> dict[str, t.Any]:
         """Return what to remember of a result; what only that needs is taken out of it."""
         raise NotImplementedError
 

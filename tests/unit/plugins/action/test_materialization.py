@@ -17,7 +17,7 @@ LEDGER = {"one.hello.demo": [{"vlan": 100}]}
 def run(monkeypatch: pytest.MonkeyPatch, answer: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the result where the module answers so."""
     monkeypatch.setattr(ActionBase, "_execute_module", lambda *_, **__: dict(answer))
-    return acting.run("materialization", {"mzid": "one.hello.demo"}, {"x0": {}})
+    return acting.run("materialization", {"mzid": "one.hello.demo"}, {"x0": {}}, host="x0")
 
 
 def test_the_ledger_becomes_a_fact_and_leaves_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

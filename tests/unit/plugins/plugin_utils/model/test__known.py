@@ -15,26 +15,47 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 
 NOW = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=datetime.timezone.utc)
 WHOLE = {"firmware": True}
+X0 = _known.Whose("x0", "phobos")
 ANSWER: dict[str, t.Any] = {
     "changed": False,
     "platform": {"arch": "x86_64"},
     "iommu_groups": 9,
     "lldp": True,
     "ports": [],
-    "pfs": [{"mac": "04:72:00:00:10:00"}],
+    "pfs": [
+        {
+            "mac": "04:72:00:00:10:00",
+            "interface": "ens1f0",
+            "problem": None,
+            "numvfs": 1,
+            "vfs": [{"index": 0, "driver": None}],
+        }
+    ],
     "materializations": {},
 }
-LEDGER = {"one.hello.demo": [{"vlan": 100}]}
+
+
+def entry(vlan: int) -> dict[str, t.Any]:
+    names = dict.fromkeys(("node", "nic", "pf_mac", "state"), "a")
+    return names | {"vf": 0, "vlan": vlan, "values": {"vlan": vlan}, "runs": []}
+
+
+LEDGER = {"one.hello.demo": [entry(100)]}
 
 
 def later(**times: int) -> datetime.datetime:
     return NOW + datetime.timedelta(**times)
 
 
+def remembered(**changes: t.Any) -> dict[str, t.Any]:
+    """Return the facts of an answer, of which something is different."""
+    facts = _known.facts_of_answer(ANSWER, WHOLE, X0, NOW)
+    facts[_known.FACT] |= changes
+    return facts
+
+
 def test_an_answer_is_remembered_and_recalled() -> None:
-    facts = _known.facts_of_answer(ANSWER, WHOLE, NOW)
-    assert facts[_known.FACT]["asked"] == "2026-11-28T12:00:00Z"
-    recalled = _known.recall("x0", facts, "no route to host")
+    recalled = _known.recall(X0, remembered(), "no route to host")
     assert recalled is not None
     assert recalled.pop("cached") == {"asked": "2026-11-28T12:00:00Z", "reason": "no route to host"}
     assert recalled == {key: ANSWER[key] for key in _known.ANSWER}
@@ -47,51 +68,88 @@ def test_an_answer_has_what_the_module_returns() -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"firmware": False}, {"firmware": True, "pfs": []}])
 def test_of_a_part_only_the_ledger_is_remembered(arguments: dict[str, t.Any]) -> None:
-    facts = _known.facts_of_answer({"pfs": [], "materializations": LEDGER}, arguments, NOW)
-    assert facts == {
-        _known.LEDGER_FACT: {"asked": "2026-11-28T12:00:00Z", "materializations": LEDGER}
-    }
-
-
-@pytest.mark.parametrize("result", [{"failed": True, "msg": "e"}, {"unreachable": True}])
-def test_no_answer_is_remembered_as_none(result: dict[str, t.Any]) -> None:
-    assert _known.facts_of_answer(result, WHOLE, NOW) == {}
-    assert _known.recall("x0", {}, "") is None
-
-
-@pytest.mark.parametrize(("minutes", "is_newer"), [(-1, False), (0, True), (1, True)])
-def test_the_newest_ledger_counts(minutes: int, is_newer: bool) -> None:
-    facts = _known.facts_of_answer(ANSWER, WHOLE, NOW)
-    facts |= _known.facts_of_ledger(LEDGER, later(minutes=minutes))
-    recalled = _known.recall("x0", facts, "")
-    assert recalled is not None
-    newest = _known.with_newest_ledger("x0", recalled, facts)
-    assert newest["materializations"] == (LEDGER if is_newer else {})
-    assert _known.with_newest_ledger("x0", ANSWER, facts) is ANSWER
+    facts = _known.facts_of_answer({"pfs": [], "materializations": LEDGER}, arguments, X0, NOW)
+    assert facts == _known.facts_of_ledger(LEDGER, X0, NOW)
+    assert list(facts) == [_known.LEDGER_FACT]
 
 
 @pytest.mark.parametrize(
-    "fact",
+    "result", [{"failed": True, "msg": "e"}, {"unreachable": True}, {"ansible_job_id": "1"}]
+)
+def test_no_answer_is_remembered_as_none(result: dict[str, t.Any]) -> None:
+    assert _known.facts_of_answer(result, WHOLE, X0, NOW) == {}
+    assert _known.recall(X0, {}, "") is None
+
+
+@pytest.mark.parametrize("whose", [X0._replace(host="x1"), X0._replace(facility="deimos")])
+def test_the_facts_of_another_host_are_not_of_this_one(whose: _known.Whose) -> None:
+    """A task with run_once gives the facts of one host to all, and facilities share a cache."""
+    assert _known.recall(whose, remembered(), "") is None
+    ledger = _known.facts_of_ledger(LEDGER, X0, NOW)
+    recalled = _known.recall(X0, remembered(), "")
+    assert recalled is not None
+    assert _known.with_every_ledger(whose, recalled, ledger) is recalled
+
+
+@pytest.mark.parametrize(("minutes", "last"), [(-1, 200), (1, 100)])
+def test_what_either_ledger_has_may_be_in_use(minutes: int, last: int) -> None:
+    """Clocks of controllers differ, so nobody knows which is newer."""
+    facts = remembered(materializations={"one.hello.demo": [entry(200)], "two": [entry(300)]})
+    facts |= _known.facts_of_ledger(LEDGER, X0, later(minutes=minutes))
+    recalled = _known.recall(X0, facts, "")
+    assert recalled is not None
+    ledger = _known.with_every_ledger(X0, recalled, facts)["materializations"]
+    assert ledger.keys() == {"one.hello.demo", "two"}
+    assert {held["vlan"] for held in ledger["one.hello.demo"]} == {100, 200}
+    assert ledger["one.hello.demo"][-1]["vlan"] == last
+
+
+BROKEN: list[dict[str, t.Any]] = [
+    {"version": 2},
+    {"asked": None},
+    {"asked": "yesterday"},
+    {"asked": "2026-1-1T9:0:0Z"},
+    {"host": None},
+    {"materializations": None},
+    {"materializations": []},
+    {"materializations": {"one": [entry(100) | {"vlan": "100"}]}},
+    {"materializations": {"one": [{"vlan": 100}]}},
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
     [
-        "text",
-        [],
-        {},
-        {"asked": "2026-11-28T12:00:00Z"},
-        dict.fromkeys(_known.ANSWER) | {"asked": None},
-        dict.fromkeys(_known.ANSWER) | {"asked": "yesterday"},
+        *BROKEN,
+        {"pfs": None},
+        {"pfs": {}},
+        {"pfs": [ANSWER["pfs"][0] | {"vfs": [{"index": 0}]}]},
+        {"platform": None},
+        {"ports": None},
     ],
 )
+def test_a_broken_answer_is_refused(changes: dict[str, t.Any]) -> None:
+    with pytest.raises(InputError, match="^the fact mergetb_sriov of x0 in the fact cache is not"):
+        _known.recall(X0, remembered(**changes), "")
+
+
+@pytest.mark.parametrize("changes", BROKEN)
+def test_a_broken_ledger_is_refused(changes: dict[str, t.Any]) -> None:
+    fact = _known.facts_of_ledger(LEDGER, X0, NOW)[_known.LEDGER_FACT] | changes
+    with pytest.raises(InputError, match="^the fact mergetb_sriov_ledger of x0"):
+        _known.with_every_ledger(X0, {}, {_known.LEDGER_FACT: fact})
+
+
+@pytest.mark.parametrize("fact", ["text", [], {}])
 def test_a_fact_of_somebody_else_is_refused(fact: t.Any) -> None:
     with pytest.raises(InputError, match="^the fact mergetb_sriov of x0 in the fact cache is not"):
-        _known.recall("x0", {_known.FACT: fact}, "")
-    with pytest.raises(InputError, match="^the fact mergetb_sriov_ledger of x0"):
-        _known.with_newest_ledger("x0", {"cached": {"asked": "2026"}}, {_known.LEDGER_FACT: fact})
+        _known.recall(X0, {_known.FACT: fact}, "")
 
 
 @pytest.mark.parametrize(
     ("time", "age"),
     [
-        (later(seconds=-5), "0 s"),
+        (later(seconds=-5), "in the future, by this clock"),
         (later(seconds=59), "59 s"),
         (later(minutes=119), "1 h"),
         (later(hours=26), "1 d"),
