@@ -14,6 +14,7 @@ below `artifacts`. The device maps of all experiments are in `device_maps`.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import typing as t
 import uuid
@@ -22,7 +23,7 @@ from pathlib import Path
 import ansible_runner
 
 CODES = {"given": 0, "taken back": 0, "undone": 2, "failed": 2, "unreachable": 4, "refused": 10}
-"""The exit codes of this program, by what became of the experiment."""
+"""The exit codes of this program, by what became of the experiment; 1 if it was called wrongly."""
 
 
 class Run(t.NamedTuple):
@@ -46,22 +47,40 @@ class Run(t.NamedTuple):
         return [self.document["message"], *told] if self.document["message"] else told
 
 
+def say(text: str) -> None:
+    """Print a line. Hosts wrote some of it, and whoever reads it may have gone."""
+    try:
+        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), flush=True)
+    except BrokenPipeError:
+        # Python tries again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def show(event: dict[str, t.Any]) -> bool:
-    """Print how far a run has got. True has ansible-runner keep the event."""
+    """Say how far a run has got. True has ansible-runner keep the event."""
     data = event.get("event_data", {})
     if event["event"] == "playbook_on_task_start":
-        print(f"... {data['task']}", flush=True)
+        say(f"... {data['task']}")
     elif event["event"] == "runner_on_ok" and data["res"].get("changed"):
-        print(f"    {data['host']}: changed", flush=True)
+        say(f"    {data['host']}: changed")
     return True
+
+
+def map_of(directory: Path, mzid: str) -> Path:
+    """The device map of an experiment. The next run reads there which hosts it was on."""
+    return directory / "device_maps" / f"{mzid}.json"
+
+
+def has_vfs(device_map: Path) -> bool:
+    """Whether a run has given the experiment VFs, and none has taken them back."""
+    return device_map.exists() and bool(json.loads(device_map.read_text("utf-8"))["devices"])
 
 
 def play(action: str, directory: Path, mzid: str, materialization: Path) -> Run:
     """Run a playbook of the collection to its end."""
     ident = f"{mzid}-{uuid.uuid4().hex}"
     result = directory / "artifacts" / ident / "result.json"
-    # The next run of the experiment reads which hosts it was on. So this file stays.
-    device_map = directory / "device_maps" / f"{mzid}.json"
+    device_map = map_of(directory, mzid)
     device_map.parent.mkdir(exist_ok=True)
     done = ansible_runner.run(
         private_data_dir=str(directory),
@@ -82,19 +101,25 @@ def play(action: str, directory: Path, mzid: str, materialization: Path) -> Run:
     )
     document = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
     run = Run(done.rc, document)
-    print("\n".join(run.problems), end="\n" if run.problems else "")
+    for problem in run.problems:
+        say(problem)
     return run
 
 
 def materialize(directory: Path, mzid: str, materialization: Path) -> str:
     """Return what became of the experiment: given, refused, unreachable, undone or failed."""
+    had_vfs = has_vfs(map_of(directory, mzid))
     run = play("materialize", directory, mzid, materialization)
+    if run.document and run.document["mzid"] not in (None, mzid):
+        say(f"{materialization} is of {run.document['mzid']}: name that, and run this again")
+        return "failed"
     if run.outcome == "ok":
         return "given"
     if run.outcome == "refused":
         # Nothing was changed. A host may come back, but somebody has to mend anything else.
         return "unreachable" if run.code == CODES["unreachable"] else "refused"
-    if not run.document:
+    if not run.document or had_vfs:
+        # The guests that had VFs may still run.
         return "failed"
     # Some hosts may have given their VFs. Without the others, these are of no use.
     undone = dematerialize(directory, mzid, materialization) == "taken back"
@@ -104,20 +129,20 @@ def materialize(directory: Path, mzid: str, materialization: Path) -> str:
 def dematerialize(directory: Path, mzid: str, materialization: Path) -> str:
     """Return what became of the experiment: taken back, refused, unreachable or failed."""
     run = play("dematerialize", directory, mzid, materialization)
-    if run.outcome == "refused" and run.code == CODES["unreachable"]:
-        return "unreachable"
-    return "taken back" if run.outcome == "ok" else run.outcome
+    if run.outcome == "refused":
+        return "unreachable" if run.code == CODES["unreachable"] else "refused"
+    return "taken back" if run.outcome == "ok" else "failed"
 
 
 def main(arguments: list[str]) -> int:
     """Do what the command line says."""
     actions = {"materialize": materialize, "dematerialize": dematerialize}
-    if len(arguments) != 4 or arguments[0] not in actions:
+    if len(arguments) != 4 or arguments[0] not in actions or not Path(arguments[1]).is_dir():
         print(__doc__, file=sys.stderr)
         return 1
     action, directory, mzid, materialization = arguments
     became = actions[action](Path(directory).resolve(), mzid, Path(materialization).resolve())
-    print(f"{mzid}: {became}")
+    say(f"{mzid}: {became}")
     return CODES[became]
 
 

@@ -83,11 +83,11 @@ class Site:
         pf = {"name": "ens1f0", "mac": mac(host), "max_vfs": 2}
         self.facility.add(host, prepared(host), **{"sriov_pfs": [pf], **variables})
 
-    def run(self, action: str, code: int) -> str:
+    def run(self, action: str, code: int, *, mzid: str = MZID) -> str:
         """Run the example, which must end with an exit code, and return what it printed."""
         self.facility.write_inventory(self.directory / "inventory/hosts.yml")
         done = subprocess.run(
-            [sys.executable, PIPELINE, action, self.directory, MZID, self._materialization],
+            [sys.executable, PIPELINE, action, self.directory, mzid, self._materialization],
             env={
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                 "HOME": str(self.directory),
@@ -207,6 +207,30 @@ def test_what_failed_half_way_is_undone(site: Site) -> None:
     outcomes = [(document["action"], document["outcome"]) for document in site.documents()]
     assert outcomes == [("materialize", "failed"), ("dematerialize", "ok")]
     assert site.held() == {"x0": [], "x1": []}
+
+
+def test_an_experiment_that_had_vfs_keeps_them(site: Site) -> None:
+    site.add("x0")
+    site.add("x1")
+    site.run("materialize", 0)
+    with site.facility.host("x1") as host:
+        host.faults["write", f"{DEVICES}/{VF}/driver_override"] = errno.EIO
+        host.alter_vf("ens1f0", 0, vlan=7)
+
+    failed = site.run("materialize", 2)
+
+    assert failed.splitlines()[-1] == f"{MZID}: failed"
+    assert site.held() == {"x0": [MZID], "x1": [MZID]}
+
+
+def test_the_materialization_of_another_experiment(site: Site) -> None:
+    site.add("x0")
+    site.add("x1")
+
+    failed = site.run("materialize", 2, mzid="two.other.demo")
+
+    assert f" is of {MZID}: name that" in failed
+    assert failed.splitlines()[-1] == "two.other.demo: failed"
 
 
 def test_a_run_that_does_not_begin(site: Site) -> None:
