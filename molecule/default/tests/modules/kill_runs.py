@@ -29,7 +29,10 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (  # no
     _reservation,
     _restore,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host  # noqa: E402
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import (  # noqa: E402
+    Host,
+    Turn,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (  # noqa: E402
     Refusal,
     Rtnetlink,
@@ -79,6 +82,17 @@ class DoomedHost(Host):
     def write(self, path: str, value: str, *, seconds: float = 60) -> None:
         self._step()
         super().write(path, value, seconds=seconds)
+
+    def write_in_turn(
+        self, turns: t.Sequence[Turn], *, seconds: float = 60
+    ) -> tuple[int, Exception | None]:
+        """In this process, or else only its child would be at a step."""
+        for number, turn in enumerate(turns):
+            for path, value in turn.writes:
+                self.write(path, value, seconds=seconds)
+            if self.link(turn.link) != turn.outcome:
+                return number, None
+        return len(turns), None
 
     def replace(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         rename = os.rename
