@@ -48,11 +48,15 @@ class ActionModule(ControllerAction):
         path = os.path.expanduser(path)
         network = _document.load(path, _document.EXPERIMENT)
         answers = play.answers(play.hosts, arguments, every_ledger=True)
-        silent = [host for host, answer in answers.items() if _known.failed(answer)]
+        silent = [
+            f"{host} ({answer.get('msg') or 'without a reason'})"
+            for host, answer in answers.items()
+            if _known.failed(answer)
+        ]
         if silent and arguments["from_cache"] == "none":
             raise InputError(
                 f"no answer from {listed(silent)}, so nobody knows what is in use there: see that"
-                " it is up, or set sriov_from_cache=missing"
+                " each of them is up, or set sriov_from_cache=missing"
             )
         facility = _allocation.Supply(
             pfs=play.pfs(hosts),
