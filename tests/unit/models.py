@@ -184,7 +184,7 @@ def go_encodings(facility: xir.Facility) -> dict[str, bytes]:
     """
     message = core_pb2.Facility.FromString(bytes(facility))
 
-    def write(**options: bool) -> str:
+    def write(**options: t.Any) -> str:
         return json_format.MessageToJson(message, **options)
 
     structs = json.loads(
