@@ -18,6 +18,14 @@ options:
     type: list
     elements: dict
     required: true
+  iommufd:
+    description:
+      - Whether QEMU reaches the devices through C(/dev/iommu), the newer way of VFIO, instead of
+        through their groups. It takes QEMU 9.0, and a host whose
+        RV(mergetb.sriov.sriov_info#module:platform.iommufd) is true. The arguments then begin with
+        the C(-object) that all devices of the guest share.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -25,6 +33,13 @@ EXAMPLES = r"""
   ansible.builtin.command:
     argv: "{{ ['qemu-system-x86_64', '-machine', 'q35'] + nics | mergetb.sriov.qemu_args }}"
   vars:
+    nics: "{{ device_map.devices | selectattr('node', 'eq', 'alpha') }}"
+
+- name: Start it through /dev/iommu where the host has that
+  ansible.builtin.command:
+    argv: "{{ ['qemu-system-x86_64', '-machine', 'q35'] + arguments }}"
+  vars:
+    arguments: "{{ nics | mergetb.sriov.qemu_args(iommufd=true) }}"
     nics: "{{ device_map.devices | selectattr('node', 'eq', 'alpha') }}"
 """
 
@@ -43,10 +58,10 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _device_map
 
 
-def qemu_args(devices: t.Iterable[_device_map.Device]) -> list[str]:
+def qemu_args(devices: t.Iterable[_device_map.Device], *, iommufd: bool = False) -> list[str]:
     """Return the QEMU arguments of ``devices``."""
     try:
-        return _device_map.qemu_args(devices)
+        return _device_map.qemu_args(devices, iommufd=iommufd)
     except InputError as error:
         raise AnsibleFilterError(f"qemu_args: {error}") from error
 

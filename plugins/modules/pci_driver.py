@@ -38,7 +38,11 @@ options:
         description: Index of the VF of O(devices[].pf), from 0.
         type: int
       driver:
-        description: Name of the driver. If you leave it out, the function gets none.
+        description:
+          - Name of the driver. If you leave it out, the function gets none.
+          - V(auto) takes the VFIO driver that fits the function best. That is the variant of the
+            function's vendor if the running kernel has one, such as C(mlx5_vfio_pci), which can
+            move a guest to another host while it runs. Otherwise it is C(vfio-pci).
         type: str
   force:
     description: Whether to take functions away even if they are in use.
@@ -89,7 +93,7 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._module import run_module
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
-from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver
+from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver, _variant
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "devices": {
@@ -112,7 +116,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     with _ledger.exclusive(host, check_mode=check_mode):
-        wanted = _driver.resolve(host, params["devices"])
+        wanted = _with_variants(host, _driver.resolve(host, params["devices"]))
         devices = _pci.read_devices(host, [item.address for item in wanted])
         changes = _driver.plan(devices, wanted)
         _driver.check(host, devices, wanted)
@@ -136,6 +140,12 @@ def run(host: Host, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, 
             "after": {item.address: item.after for item in changes},
         },
     }
+
+
+def _with_variants(host: Host, wanted: list[_driver.Binding]) -> list[_driver.Binding]:
+    """*wanted* with the name of a driver instead of `auto`."""
+    best = _variant.best(host, [item.address for item in wanted if item.driver == _variant.AUTO])
+    return [item._replace(driver=best.get(item.address, item.driver)) for item in wanted]
 
 
 def main() -> None:

@@ -73,6 +73,10 @@ platform:
       description: Whether the kernel drives an IOMMU and has put devices behind it.
       type: bool
       sample: true
+    iommufd:
+      description: Whether guests can have devices through C(/dev/iommu) as well as by VFIO groups.
+      type: bool
+      sample: false
     lockdown:
       description: >-
         The kernel's lockdown (V(none), V(integrity) or V(confidentiality)), null where unknown.

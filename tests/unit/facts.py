@@ -51,6 +51,7 @@ def host(ports: t.Iterable[dict[str, t.Any]], *, vfs: int = 0) -> dict[str, t.An
             "kernel": "6.1.0-27-amd64",
             "iommu": "Intel VT-d",
             "iommu_effective": True,
+            "iommufd": False,
             "lockdown": "none",
         },
         "iommu_groups": 24,

@@ -88,6 +88,7 @@ def _platform(host: Host) -> dict[str, t.Any]:
         "kernel": host.read("/proc/sys/kernel/osrelease"),
         "iommu": iommu.name if iommu else None,
         "iommu_effective": _iommu.effective(host),
+        "iommufd": host.exists("/dev/iommu"),
         "lockdown": _kernel.lockdown(host),
     }
 

@@ -28,6 +28,9 @@ VLAN_MODES = ("vst", TRUNK)
 
 Device = t.Mapping[str, t.Any]
 
+_IOMMUFD = "iommufd0"
+"""The id of the object through which QEMU opens ``/dev/iommu``."""
+
 _PCI_ADDRESS = re.compile(
     r"(?P<domain>[0-9a-f]{4,8}):(?P<bus>[0-9a-f]{2}):(?P<slot>[01][0-9a-f])\.(?P<function>[0-7])"
 )
@@ -131,16 +134,17 @@ def _pci_address(device: Device) -> re.Match[str]:
     return match
 
 
-def qemu_args(devices: t.Iterable[Device]) -> list[str]:
+def qemu_args(devices: t.Iterable[Device], *, iommufd: bool = False) -> list[str]:
     """Return the arguments that give QEMU the devices of one guest; ``nic`` becomes the id.
 
+    :param iommufd: whether QEMU is to reach them through /dev/iommu instead of their VFIO groups
     :raises InputError: the devices are not of one node, or a name or PCI address is unusable
     """
     devices = list(devices)
     nodes = {_string(device, "node") for device in devices}
     if len(nodes) > 1:
         raise InputError(f"devices of the nodes {', '.join(sorted(nodes))}: select those of one")
-    arguments = []
+    arguments = ["-object", f"iommufd,id={_IOMMUFD}"] if iommufd and devices else []
     for device in devices:
         nic = _names.NIC.check(_string(device, "nic"), "nic")
         address = _pci_address(device)
@@ -149,7 +153,8 @@ def qemu_args(devices: t.Iterable[Device]) -> list[str]:
             where = f"host={address.group()}"
         else:
             where = f"sysfsdev=/sys/bus/pci/devices/{address.group()}"
-        arguments += ["-device", f"vfio-pci,{where},id={nic}"]
+        through = f",iommufd={_IOMMUFD}" if iommufd else ""
+        arguments += ["-device", f"vfio-pci,{where},id={nic}{through}"]
     return arguments
 
 

@@ -128,6 +128,15 @@ def test_an_attribute_that_the_driver_does_not_keep_is_refused(x0: t.Any, igb: s
     assert "does not keep query_rss" in reason
 
 
+def test_auto_is_the_vfio_driver_that_the_kernel_has_for_the_vf(x0: t.Any, igb: str) -> None:
+    auto = {"pf": igb, "vf": 6, "driver": "auto"}
+    (device,) = module(x0, "pci_driver", check=True, devices=[auto])["devices"]
+    assert device["driver"] == "vfio-pci"
+    alias = x0.file(f"/sys/bus/pci/devices/{device['address']}/modalias").content_string.strip()
+    generic = x0.check_output(f"modprobe --resolve-alias vfio_pci:{alias.partition(':')[2]}")
+    assert generic == "vfio_pci"
+
+
 def test_a_vf_that_the_host_uses_keeps_its_driver(x0: t.Any, igb: str) -> None:
     bind: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6, "driver": "igbvf"}]}
     release: dict[str, t.Any] = {"devices": [{"pf": igb, "vf": 6}]}

@@ -52,7 +52,7 @@ def broken(machines: dict[str, t.Any]) -> t.Iterator[t.Any]:
     """A host whose configuration of the boot loader no shell can read."""
     host = machines["ovs"].host
     host.check_output(
-        "cp --preserve /etc/default/grub /run/grub && echo '%s' >> /etc/default/grub", BROKEN
+        "cp --preserve /etc/default/grub /run/grub && echo %s >> /etc/default/grub", BROKEN
     )
     yield host
     host.check_output("cp --preserve /run/grub /etc/default/grub")

@@ -16,6 +16,17 @@ def test_qemu_args() -> None:
     assert qemu_args([device]) == ["-device", "vfio-pci,host=0000:01:10.0,id=eth1"]
 
 
+def test_through_iommufd() -> None:
+    device = {"node": "alpha", "nic": "eth1", "pci_address": "0000:01:10.0"}
+    assert qemu_args([device], iommufd=True) == [
+        "-object",
+        "iommufd,id=iommufd0",
+        "-device",
+        "vfio-pci,host=0000:01:10.0,id=eth1,iommufd=iommufd0",
+    ]
+    assert qemu_args([], iommufd=True) == []
+
+
 def test_error() -> None:
     with pytest.raises(AnsibleFilterError, match="^qemu_args: device .*: nic must be a string"):
         qemu_args([{"node": "alpha"}])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
+from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Completed
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.modules import pci_driver
+from ansible_collections.mergetb.sriov.tests.unit.boot_machine import BootMachine
 from ansible_collections.mergetb.sriov.tests.unit.counted import Counted
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import DEVICES, Machine, ledger_entry
 from ansible_collections.mergetb.sriov.tests.unit.interleaving import overtaken
@@ -35,6 +37,27 @@ def run(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Runner:
     return Runner(pci_driver, machine, monkeypatch, capsys)
+
+
+def test_auto_takes_the_variant_of_the_vendor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = BootMachine(tmp_path, {})
+    machine.add_pf(PF, "ens1f0", "04:70:00:00:00:10", numvfs=2)
+    for driver in ("vfio-pci", "mlx5_vfio_pci"):
+        machine.add_driver(driver)
+    machine.put(f"{DEVICES}/{VFS[1]}/modalias", "pci:v000015B3d0000101E\n")
+    machine.answers["modprobe --resolve-alias vfio_pci:v000015B3d0000101E"] = Completed(
+        0, "vfio_pci\nmlx5_vfio_pci\n", ""
+    )
+    wanted = [{"address": address, "driver": "auto"} for address in VFS]
+    run = Runner(pci_driver, machine, monkeypatch, capsys)
+
+    done = run(devices=wanted)
+
+    assert [device["driver"] for device in done["devices"]] == ["vfio-pci", "mlx5_vfio_pci"]
+    assert [machine.driver(address) for address in VFS] == ["vfio-pci", "mlx5_vfio_pci"]
+    assert not run(devices=wanted)["changed"]
 
 
 def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: Runner) -> None:

@@ -108,6 +108,7 @@ def test_a_host(machine: Machine) -> None:
             "kernel": "6.1.0-27-amd64",
             "iommu": "Intel VT-d",
             "iommu_effective": False,
+            "iommufd": False,
             "lockdown": "none",
         },
         "iommu_groups": 3,

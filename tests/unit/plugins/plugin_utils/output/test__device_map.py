@@ -208,6 +208,13 @@ def qemu(*arguments: str) -> str:
     return done.stderr
 
 
+def qemu_objects() -> str:
+    """Return the names of the objects that QEMU has."""
+    return subprocess.run(
+        ["qemu-system-x86_64", "-object", "help"], check=True, capture_output=True, text=True
+    ).stdout
+
+
 @needs_qemu
 @pytest.mark.parametrize("nic", NICS)
 @pytest.mark.parametrize("address", ["ffff:ff:1f.7", "10000:e1:1f.7"])
@@ -217,6 +224,16 @@ def test_qemu_takes_the_arguments(nic: str, address: str) -> None:
     complaint = qemu(*_device_map.qemu_args(devices))
     assert f"/{address}: no such host device" in complaint
     assert f"id={nic}: " in complaint
+
+
+@needs_qemu
+def test_qemu_takes_the_arguments_of_iommufd() -> None:
+    if "iommufd" not in qemu_objects():
+        pytest.skip("this QEMU is older than 9.0, so it has no iommufd")
+    devices = [entry(nic="eth1", pci_address="ffff:ff:1f.7")]
+    complaint = qemu(*_device_map.qemu_args(devices, iommufd=True))
+    assert "ffff:ff:1f.7" in complaint
+    assert "iommufd=iommufd0: " in complaint
 
 
 @needs_qemu
