@@ -15,6 +15,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _vendors
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _management, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _leftovers
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -260,9 +261,10 @@ def _of_uppers(wanted: WantedPf, facts: Facts) -> t.Iterator[_Finding]:
 def look(
     host: Host, wanted: t.Iterable[WantedPf], *, firmware: bool
 ) -> tuple[dict[str, Facts], list[Problem]]:
-    """Like `judge_all`, with the problems of the IOMMU before those of the PFs."""
+    """Like `judge_all`, with the problems of the whole host before those of the PFs."""
     running = host.read("/proc/cmdline") or ""
     problems = iommu_problems(_iommu.platform(host), _iommu.effective(host), running)
+    problems += [Problem(WARNING, *left) for left in _leftovers.find(host, running)]
     found, of_pfs = judge_all(host, wanted, firmware=firmware)
     return found, problems + of_pfs
 
