@@ -26,6 +26,14 @@ WARNING = "warning"
 IOMMU = "IOMMU"
 """The element of a problem of the whole host."""
 
+# What a device of stackhpc.linux says, and how that is said here.
+_OF_STACKHPC = {
+    "numvfs": "write max_vfs in place of numvfs",
+    "numvfs_required_by": "name the units of numvfs_required_by in sriov_restore_before",
+    "numvfs_driver": "leave numvfs_driver out",
+    "on_boot_configuration_enabled": "leave a PF without VFs at a boot out of sriov_pfs",
+}
+
 # A severity, a cause and a remedy.
 _Finding = tuple[str, str, str]
 
@@ -103,6 +111,11 @@ def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wante
         name = pf.get("name")
         if not isinstance(name, str) or not name:
             raise SriovError(f"{element} has no name: give each PF a name")
+        foreign = [remedy for key, remedy in _OF_STACKHPC.items() if key in pf]
+        if foreign:
+            raise SriovError(
+                f"{element} ({name}) is a device as stackhpc.linux has it: {'; '.join(foreign)}"
+            )
         max_vfs = _count(pf.get("max_vfs"), f"{element} ({name}): max_vfs")
         result.append(
             WantedPf(

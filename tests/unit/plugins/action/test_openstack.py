@@ -59,6 +59,17 @@ def test_settings_without_files(variables: Variables, config: Path) -> None:
     assert tree(config) == {}
 
 
+def test_mappings_of_kolla_and_of_kayobes_document(variables: Variables) -> None:
+    del variables["compute0"]["sriov_physical_networks"]
+    variables["compute0"]["neutron_sriov_physnet_mappings"] = {"physnet2": "p4p2"}
+    del variables["compute1"]["sriov_physical_networks"]
+    variables["compute1"]["sriov_physnet_mappings"] = {"p5p1": "physnet2", "p5p2": "physnet2"}
+    result = run(variables)
+    assert [
+        result["hosts"][host]["physical_device_mappings"] for host in ("compute0", "compute1")
+    ] == [["physnet2:p4p2"], ["physnet2:p5p1", "physnet2:p5p2"]]
+
+
 def test_check_mode_tells_what_the_run_does(variables: Variables, config: Path) -> None:
     check = run(variables, check=True, directory=str(config))
     assert list(config.iterdir()) == []
