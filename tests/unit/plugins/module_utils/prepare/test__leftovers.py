@@ -49,13 +49,11 @@ def test_what_stackhpc_linux_leaves(host: BootMachine) -> None:
 def test_what_one_deploy_leaves(host: BootMachine) -> None:
     host.put(f"{UNITS}/sriov-enable@.service", "ExecStart=/usr/local/sbin/sriov-manage %i\n")
     host.put(f"{UNITS}/multi-user.target.wants/sriov-enable@0000-07-00.0-8.service", "")
-    [(_path, _cause, remedy)] = _leftovers.find(host, "")
-    assert remedy.startswith("run systemctl disable sriov-enable@0000-07-00.0-8.service if")
-    [(element, cause, _remedy)] = _leftovers.find(
-        BootMachine(host.root + "x", {}), "intel_iommu=off intel_iommu=on"
-    )
-    assert element == _leftovers.COMMAND_LINE
-    assert cause.startswith("it has intel_iommu=off and intel_iommu=on, ")
+    unit, arguments = _leftovers.find(host, "intel_iommu=off intel_iommu=on")
+    assert unit[0] == f"{UNITS}/sriov-enable@.service"
+    assert unit[2].startswith("run systemctl disable sriov-enable@0000-07-00.0-8.service if")
+    assert arguments[0] == _leftovers.COMMAND_LINE
+    assert arguments[1].startswith("it has intel_iommu=off and intel_iommu=on, ")
 
 
 def test_what_os_net_config_leaves(host: BootMachine) -> None:
