@@ -6,6 +6,7 @@
 # make sanity      ansible-test sanity, under both
 # make package     build the collection, install it offline into an empty directory, use it there, under both
 # make firmware    mlx_config under the real mstconfig of two Debian releases and an emulated card
+# make openstack   what the role openstack writes, read by Nova and Neutron themselves
 # make page        the page of the report in Chromium
 # make docs        the documentation site, in .docs/html
 # make molecule    the scenarios on the twin, but for the next
@@ -35,7 +36,7 @@ MOLECULE := $(IN_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule --base-c
 PLAY := .venv-demo/bin/ansible-playbook -i inventories/phobos/phobos.xir
 EXPERIMENT := -e sriov_materialization=inventories/phobos/one.hello.demo.pb64 -e sriov_device_map=.twin/device_map.json
 
-.PHONY: help demo clean test lint unit sanity package firmware page docs molecule hosts bench changelog constraints setup
+.PHONY: help demo clean test lint unit sanity package firmware openstack page docs molecule hosts bench changelog constraints setup
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -51,7 +52,7 @@ clean: .venv-demo/made $(IN_TREE)
 	$(PLAY) mergetb.sriov.twin -e twin_state=absent
 
 test:
-	@tests/tools/run_checks.sh 'firmware sanity lint package docs page' unit molecule
+	@tests/tools/run_checks.sh 'firmware sanity lint package docs page openstack' unit molecule
 
 lint: setup
 	.venv/bin/ruff check .
@@ -88,6 +89,9 @@ package: setup
 firmware: setup
 	tests/tools/debian_packages.sh mmdebstrap python3-fusepy
 	.venv/bin/pytest --numprocesses auto tests/connectx tests/integration
+
+openstack: setup .venv-openstack/made
+	.venv/bin/pytest tests/openstack
 
 page: setup
 	tests/tools/debian_packages.sh chromium chromium-driver poppler-utils
@@ -126,13 +130,20 @@ constraints:
 	.venv-lowest/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
 	tests/tools/make_venv.sh "$$($(NEWEST_PYTHON))" .venv tests/requirements.txt
 	.venv/bin/pip freeze | grep -v '^ansible-core==' > tests/constraints.txt
-	touch .venv-lowest/made .venv/made
+	: > tests/openstack/constraints.txt
+	tests/tools/make_venv.sh $(PYTHON) .venv-openstack tests/openstack/requirements.txt
+	.venv-openstack/bin/pip freeze > tests/openstack/constraints.txt
+	touch .venv-lowest/made .venv/made .venv-openstack/made
 
 setup: .venv/made .venv-lowest/made $(IN_TREE)
 
 .venv/made: VENV_PYTHON = "$$($(NEWEST_PYTHON))"
 .venv/made .venv-lowest/made .venv-demo/made: $(REQUIREMENTS)
 	@tests/tools/make_venv.sh $(VENV_PYTHON) $(@D) tests/requirements$(@D:.venv%=%).txt
+	@touch $@
+
+.venv-openstack/made: tests/openstack/requirements.txt tests/openstack/constraints.txt
+	@tests/tools/make_venv.sh $(PYTHON) $(@D) $<
 	@touch $@
 
 # Ansible finds the checkout as an installed collection through this link.

@@ -190,6 +190,10 @@ pfs:
       description: PCI device id.
       type: str
       sample: "0x101d"
+    vf_device:
+      description: PCI device id of its VFs, null if the kernel does not tell it.
+      type: str
+      sample: "0x101e"
     driver:
       description: Driver, null for none.
       type: str

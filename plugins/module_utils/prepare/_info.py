@@ -43,6 +43,7 @@ class _Pf(t.NamedTuple):
 
     facts: _judge.Facts
     numa_node: int | None
+    vf_device: str | None
     devices: dict[int, _pci.Device]
     states: dict[int, VfState]
     problem: str | None
@@ -207,9 +208,11 @@ def _read_pf(host: Host, pf: _pci.PF, ifindex: int | None) -> _Pf:
             devices[index] = _pci.read_device(host, address)
         except (SriovError, OSError) as error:  # its VFs are being destroyed
             problem = str(error)
+    vf_device = host.read(f"{_pci.DEVICES}/{pf.address}/sriov_vf_device")
     return _Pf(
         facts=_judge.read(host, pf),
         numa_node=_pci.read_device(host, pf.address).numa_node,
+        vf_device=f"0x{vf_device.strip()}" if vf_device else None,
         devices=devices,
         states=states,
         problem=problem,
@@ -229,6 +232,7 @@ def _describe_pf(
         "mac": facts.pf.mac,
         "vendor": facts.vendor,
         "device": facts.device,
+        "vf_device": pf.vf_device,
         "driver": facts.pf.driver,
         "iommu_group": facts.iommu_group,
         "numa_node": pf.numa_node,

@@ -15,6 +15,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.boot import _iommu
 from ansible_collections.mergetb.sriov.plugins.module_utils.firmware import _vendors
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _management, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _leftovers
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -24,6 +25,14 @@ WARNING = "warning"
 
 IOMMU = "IOMMU"
 """The element of a problem of the whole host."""
+
+# What a device of stackhpc.linux says, and how that is said here.
+_OF_STACKHPC = {
+    "numvfs": "write max_vfs in place of numvfs",
+    "numvfs_required_by": "name the units of numvfs_required_by in sriov_restore_before",
+    "numvfs_driver": "leave numvfs_driver out",
+    "on_boot_configuration_enabled": "leave a PF without VFs at a boot out of sriov_pfs",
+}
 
 # A severity, a cause and a remedy.
 _Finding = tuple[str, str, str]
@@ -102,6 +111,11 @@ def wanted(pfs: t.Sequence[t.Mapping[str, t.Any]], numvfs: object) -> list[Wante
         name = pf.get("name")
         if not isinstance(name, str) or not name:
             raise SriovError(f"{element} has no name: give each PF a name")
+        foreign = [remedy for key, remedy in _OF_STACKHPC.items() if key in pf]
+        if foreign:
+            raise SriovError(
+                f"{element} ({name}) is a device as stackhpc.linux has it: {'; '.join(foreign)}"
+            )
         max_vfs = _count(pf.get("max_vfs"), f"{element} ({name}): max_vfs")
         result.append(
             WantedPf(
@@ -260,9 +274,10 @@ def _of_uppers(wanted: WantedPf, facts: Facts) -> t.Iterator[_Finding]:
 def look(
     host: Host, wanted: t.Iterable[WantedPf], *, firmware: bool
 ) -> tuple[dict[str, Facts], list[Problem]]:
-    """Like `judge_all`, with the problems of the IOMMU before those of the PFs."""
+    """Like `judge_all`, with the problems of the whole host before those of the PFs."""
     running = host.read("/proc/cmdline") or ""
     problems = iommu_problems(_iommu.platform(host), _iommu.effective(host), running)
+    problems += [Problem(WARNING, *left) for left in _leftovers.find(host, running)]
     found, of_pfs = judge_all(host, wanted, firmware=firmware)
     return found, problems + of_pfs
 

@@ -131,6 +131,17 @@ def write(path: str, content: bytes) -> None:
             raise
 
 
+def make_directory(path: str, below: str) -> None:
+    """Make the absolute directory ``path``, with those between it and the directory ``below``.
+
+    :raises InputError: it cannot be made, or ``below`` is not there
+    """
+    if not os.path.isdir(below):
+        raise InputError(f"{below} is no directory; make it, or name another")
+    with _errors(path):
+        os.makedirs(path, exist_ok=True)
+
+
 def remove(path: str) -> None:
     """Remove a file if it is there.
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -205,13 +206,16 @@ class ControllerAction(ActionBase):
         """
         raise NotImplementedError
 
-    def write(self, path: str, content: str) -> dict[str, t.Any]:
+    def write(self, path: str, content: str, *, below: str = "") -> dict[str, t.Any]:
         """Write a file, or only predict that in check mode, and return that part of the result.
 
+        :param below: directory in which directories of the file may be missing, and are made
         :raises InputError: the file cannot be written
         """
         path = _files.absolute(path)
-        if self._task.check_mode:
+        if below and not self._task.check_mode:
+            _files.make_directory(os.path.dirname(path), _files.absolute(below))
+        if self._task.check_mode and (not below or os.path.exists(os.path.dirname(path))):
             _files.require_writable(path)
         before, after = _files.read(path), content.encode()
         if before == after:

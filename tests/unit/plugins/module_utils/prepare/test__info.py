@@ -99,6 +99,7 @@ def test_a_host(machine: Machine) -> None:
     machine.answers["ip -json -4 route show table all default"] = Completed(
         0, json.dumps(routes), ""
     )
+    machine.put(f"{DEVICES}/{PF}/sriov_vf_device", "10ca\n")
     machine.put("/sys/firmware/acpi/tables/DMAR", "")
     machine.put("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
 
@@ -138,6 +139,7 @@ def test_a_host(machine: Machine) -> None:
                 "mac": MAC,
                 "vendor": "0x8086",
                 "device": "0x10c9",
+                "vf_device": "0x10ca",
                 "driver": "igb",
                 "iommu_group": "1",
                 "numa_node": None,

@@ -305,6 +305,16 @@ def test_refuses_input_that_says_nothing(pfs: list[t.Any], numvfs: object, messa
         _judge.wanted(pfs, numvfs)
 
 
+def test_device_of_stackhpc_linux_is_told_what_it_is_called_here() -> None:
+    device = {"name": "p4p1", "numvfs": 63, "numvfs_required_by": ["docker.service"]}
+    with pytest.raises(SriovError) as caught:
+        _judge.wanted([device], {})
+    assert str(caught.value) == (
+        "sriov_pfs[0] (p4p1) is a device as stackhpc.linux has it: write max_vfs in place of"
+        " numvfs; name the units of numvfs_required_by in sriov_restore_before"
+    )
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> BootMachine:
     host = BootMachine(tmp_path, {})
