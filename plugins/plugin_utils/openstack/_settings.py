@@ -151,7 +151,7 @@ def _objections(
     else:
         addresses = [vf["address"] for vf in function["vfs"]]
         if not function["interface"]:
-            yield f"{described} has none, and Neutron names PFs by it; load the driver of the card"
+            yield f"{described} is unknown to Neutron, which names it by interface; load its driver"
         else:
             try:
                 _networks.INTERFACE.check(function["interface"], f"{described}: interface")

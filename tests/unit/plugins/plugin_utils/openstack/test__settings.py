@@ -127,7 +127,7 @@ def test_pf_without_vfs_interface_or_rest(answers: Answers) -> None:
     second["interface"], second["numvfs"] = None, 6
     message = refusal(answers["compute0"], {"a": [hosts.IGB[0], hosts.IGB[1]]})
     assert "has no VFs; run mergetb.sriov.prepare" in message
-    assert "has none, and Neutron names PFs by it; load the driver" in message
+    assert "is unknown to Neutron, which names it by interface; load its driver" in message
     assert "is just getting or losing VFs; run this again" in message
 
 
