@@ -35,9 +35,11 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments: t.Mapping[str, t.Any], play: Play) -> dict[str, t.Any]:
         """Read both files; reach no further than they say."""
-        mzid, named = _named(arguments["path"], arguments["mzid"])
-        former = _device_map.hosts(arguments["device_map"], mzid) - named
+        mzid, named, vms = _named(arguments["path"], arguments["mzid"])
         offered = play.group(arguments["group"])
+        # Its message does not name GPUs, but the hosts of its VMs.
+        named |= {host for host in vms & set(offered) if play.functions(host, mzid)}
+        former = _device_map.hosts(arguments["device_map"], mzid) - named
         reachable = play.within_limit(offered)
         if cut := sorted((named | former) & (set(offered) - set(reachable))):
             raise InputError(
@@ -70,10 +72,10 @@ def _group(now: datetime.datetime) -> str:
     return f"sriov_hosts_of_run_{now:%Y%m%dT%H%M%S%f}_{secrets.token_hex(4)}"
 
 
-def _named(path: str, mzid: str) -> tuple[str, set[str]]:
-    """Return the id of the materialization, and the hosts that its file names."""
+def _named(path: str, mzid: str) -> tuple[str, set[str], set[str]]:
+    """Return the id of the materialization, and the hosts that its file names, for NICs and VMs."""
     if not path:
-        return mzid, set()
+        return mzid, set(), set()
     path = os.path.expanduser(path)
     materialization = _document.load(path, _document.MATERIALIZATION)
     found = _materialization.mzid(materialization)
@@ -82,4 +84,5 @@ def _named(path: str, mzid: str) -> tuple[str, set[str]]:
             f"{path} is materialization {_names.quoted(found)}, and sriov_mzid is"
             f" {_names.quoted(mzid)}: leave one of the two out"
         )
-    return found, _materialization.hosts(materialization)
+    hosts, vms = _materialization.hosts(materialization), _materialization.vm_hosts(materialization)
+    return found, hosts, vms

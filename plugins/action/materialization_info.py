@@ -27,8 +27,11 @@ class ActionModule(ControllerAction):
         path = os.path.expanduser(arguments["path"])
         materialization = _document.load(path, _document.MATERIALIZATION)
         pfs = play.pfs(play.hosts)
+        nics = {host: play.variable(host, "sriov_nics", []) for host in play.hosts}
+        mzid = _materialization.mzid(materialization)
+        functions = {host: play.functions(host, mzid) for host in play.hosts}
         try:
-            found = _materialization.vfs(materialization, pfs)
+            found = _materialization.vfs(materialization, pfs, nics, functions)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return found | {"run": _agreement.run_name(datetime.datetime.now(datetime.timezone.utc))}

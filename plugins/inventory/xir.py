@@ -27,6 +27,8 @@ description:
     has the C(host) and the C(port) of the switch at the other end of the cable, and the C(domain)
     of all switches that cables join with it. What the model leaves open is null. The NIC model
     C(Intel200) is null, too, because nobody can tell its number, zero, from unset.
+  - If a host has NICs with these link roles that give no virtual functions, C(sriov_nics) lists
+    them in the same form. A guest can have such a NIC as a whole.
   - The groups are C(hypervisors), C(mellanox) for hosts that offer a PF of a Mellanox or NVIDIA
     NIC, one for each role such as C(role_hypervisor), and one for each leaf such as
     C(leaf_xleaf0). Characters that the name of a group cannot have become underscores.

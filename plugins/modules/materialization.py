@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: materialization
-short_description: Reserve VFs for a materialization, give them to its guests, or free them
+short_description: Reserve VFs and whole functions for a materialization, give or free them
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
@@ -18,6 +18,8 @@ description:
   - Remembers in C(/var/lib/mergetb-sriov/ledger.json) which materialization holds which VF, what
     the VF must be and how it was before. When it frees the VF, it puts exactly that back. If a
     call was ended in the middle, the next one finishes it.
+  - A guest can also get a whole PCI function, such as a NIC, a GPU or an NVMe controller. The
+    module takes the function from its driver, and gives it back to that driver when it frees it.
   - Refuses the whole call before its first write, and names all problems at once, if another
     materialization holds or has reserved one of the VFs, if somebody uses one, or if another guest
     has its VLAN or MAC, even if only the kernel knows of that.
@@ -173,6 +175,64 @@ options:
         description: IP addresses of the guest NIC; informative.
         type: list
         elements: str
+  functions:
+    description:
+      - The whole PCI functions that guests on this host get, as
+        M(mergetb.sriov.materialization_info) returns them for a host.
+      - One process gets all of an IOMMU group. So give all functions of a group to one guest, such
+        as a GPU and its audio, or take the drivers from the others. The module refuses a group with
+        a function that stays with a driver, and names it.
+      - The module refuses a function that the host needs, which is a NIC that carries its way to
+        the operator and a disk with a mounted file system, swap, or a part of LVM or RAID. Even
+        O(force) does not help there. It refuses a PF that has VFs, because VFs go with the driver
+        of their PF, and VFs that somebody made are not to go unnoticed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      node:
+        description: Name of the guest.
+        type: str
+        required: true
+      nic:
+        description: Name of the NIC, or of any other device, within the guest.
+        type: str
+        required: true
+      link:
+        description: Name of the experiment's link; informative.
+        type: str
+      function:
+        description:
+          - The function, by its PCI address, by its permanent MAC, by vendor and device
+            (C(10de:2204)), or by the begin of its class (C(0x0302)).
+          - If the host has several such functions, the call is refused. Name one by its PCI
+            address.
+        type: str
+        required: true
+      pf:
+        description:
+          - Name of the NIC in the facility model. Name the NIC by its permanent MAC in
+            O(functions[].function), and its VLAN in O(functions[].vlan).
+        type: str
+      driver:
+        description: The driver that the function gets; by default O(driver).
+        type: str
+      console:
+        description: Whether the function may be the GPU of the host's console.
+        type: bool
+        default: false
+      vlan:
+        description:
+          - VLAN id of the leaf's port, which is in access mode; V(1) to V(4094). Only for a NIC
+            with O(functions[].pf).
+        type: int
+      mtu:
+        description: MTU of the guest NIC in bytes.
+        type: int
+      addresses:
+        description: IP addresses of the guest NIC; informative.
+        type: list
+        elements: str
 seealso:
   - module: mergetb.sriov.vf
   - module: mergetb.sriov.pci_driver
@@ -208,6 +268,17 @@ EXAMPLES = r"""
         mac: 02:00:00:00:01:01
         vlan: 100
 
+- name: Give a GPU with its audio to a guest
+  mergetb.sriov.materialization:
+    mzid: one.hello.demo
+    functions:
+      - node: alpha
+        nic: gpu0
+        function: "0000:41:00.0"
+      - node: alpha
+        nic: audio0
+        function: "0000:41:00.1"
+
 - name: Take the reservation back
   mergetb.sriov.materialization:
     mzid: one.hello.demo
@@ -223,12 +294,16 @@ EXAMPLES = r"""
 RETURN = r"""
 devices:
   description:
-    - The guest NICs and their PCI functions, in the order of O(vfs).
+    - The guest NICs and their PCI functions, in the order of O(vfs) and then of O(functions).
     - Empty for O(state=absent).
   returned: success
   type: list
   elements: dict
   contains:
+    kind:
+      description: V(vf), or V(function) for a whole PCI function.
+      type: str
+      sample: vf
     node:
       description: Name of the guest.
       type: str
@@ -238,27 +313,30 @@ devices:
       type: str
       sample: eth1
     pci_address:
-      description: PCI address of the VF.
+      description: PCI address of the device.
       type: str
       sample: "0000:01:10.0"
     pf:
-      description: Name of the PF in the facility model.
+      description: Name of the PF in the facility model; null for a function that is no NIC.
       type: str
       sample: ens1f0
     vf_index:
-      description: Index of the VF.
+      description: Index of the VF; null for a whole function.
       type: int
       sample: 0
     mac:
-      description: MAC of the guest NIC.
+      description: MAC of the guest NIC; null for a function that is no NIC.
       type: str
       sample: 02:00:00:00:01:01
     vlan:
-      description: VLAN id.
+      description: VLAN id; null for a function that is no NIC.
       type: int
       sample: 100
     vlan_mode:
-      description: V(vst) if the NIC tags the frames, V(trunk) if the guest has to.
+      description:
+        - V(vst) if the NIC tags the frames, V(trunk) if the guest has to.
+        - V(access) for a whole NIC, because the leaf's port is in access mode; null for a function
+          that is no NIC.
       type: str
       sample: vst
     mtu:
@@ -266,11 +344,11 @@ devices:
       type: int
       sample: 1500
     driver:
-      description: Driver of the VF.
+      description: Driver of the device.
       type: str
       sample: vfio-pci
     numa_node:
-      description: NUMA node of the VF, null where the firmware names none.
+      description: NUMA node of the device, null where the firmware names none.
       type: int
       sample: 0
 lost:

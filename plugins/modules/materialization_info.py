@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: materialization_info
-short_description: Read which virtual functions a MergeTB materialization takes of each host
+short_description: Read which devices a MergeTB materialization takes of each host
 version_added: 0.1.0
 author: MergeTB facility developers (@mergetb)
 description:
@@ -27,6 +27,12 @@ description:
   - It refuses a PF whose port at the leaf has waypoints of the link that do not carry the VLAN of
     the VF tagged. It refuses one VLAN for two links of a leaf. A leaf without any waypoint is
     allowed, because somebody else sets it up.
+  - An endpoint C(phy) of a VM is a whole NIC of its host. The NIC is one of C(sriov_pfs) or of
+    C(sriov_nics), and the waypoints at the port of its leaf must have the VLAN of the segment in
+    access mode. The NIC has the name that the VM's port with its MAC address has, or that of the
+    host's NIC.
+  - The message names no GPUs. C(sriov_functions) of a host lists, by the id of the materialization,
+    the whole PCI functions that guests get there.
   - It finds a PF by its MAC address, and by its name only if the materialization or the inventory
     gives no MAC address.
   - Names become ids of QEMU devices and libvirt aliases later. A NIC has at most 15 of the
@@ -85,10 +91,26 @@ hosts:
         vlan: 100
         mtu: 1500
         addresses: [10.0.1.1/24]
+functions:
+  description:
+    - For each host that gives whole PCI functions, the list of these, sorted by node and NIC, as
+      O(mergetb.sriov.materialization#module:functions) takes it.
+  returned: success
+  type: dict
+  sample:
+    x0:
+      - node: alpha
+        nic: eth4
+        link: lan3
+        function: "04:72:00:00:10:20"
+        pf: ens2f0
+        vlan: 400
+        mtu: 1500
+        addresses: []
 leafs:
   description:
-    - The VLANs that each port of a leaf must carry, tagged, for the VFs, sorted by leaf and port. A
-      leaf without waypoint is here, too.
+    - The VLANs that each port of a leaf must carry for the guests, sorted by leaf and port. A leaf
+      without waypoint is here, too.
     - PFs without a leaf in the inventory are left out.
   returned: success
   type: list
@@ -106,16 +128,24 @@ leafs:
     pf:
       description: The name of its PF.
       type: str
+    mode:
+      description: V(trunk), or V(access) for the port of a whole NIC.
+      type: str
     vlans:
-      description: VLAN ids, sorted.
+      description: Ids of the tagged VLANs, sorted; none in access mode.
       type: list
       elements: int
+    access_vlan:
+      description: Id of the VLAN of a port in access mode; null for another.
+      type: int
   sample:
     - leaf: xleaf0
       port: swp1
       host: x0
       pf: ens1f0
+      mode: trunk
       vlans: [100, 200]
+      access_vlan:
 run:
   description:
     - A name for the run that goes on from here, for O(mergetb.sriov.materialization#module:run). It

@@ -315,6 +315,9 @@ materializations:
       works on the VF or was ended in the middle. It is V(reserved) if the runs in C(runs) are going
       to give the VF to the materialization and have not begun. Such a run can also reserve a VF
       that the materialization holds, to change it.
+    - A whole PCI function has C(kind) V(function), C(identity) (vendor and device), and
+      C(baseline_override). It has no VF and no attributes. Only a NIC has C(pf_name), C(pf_mac) and
+      C(vlan). A VF has no C(kind).
   returned: success
   type: dict
   sample:

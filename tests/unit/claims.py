@@ -16,7 +16,8 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (
     _reservation,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim, Policy
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import VfEntry
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import NEW_VF, Machine, ledger_entry
 
 MZID = "one.hello.demo"
@@ -29,8 +30,6 @@ RUN = "2026-11-27T12:00:00Z-aaaaaa"
 OTHER_RUN = "2026-11-27T12:00:01Z-bbbbbb"
 POLICY = Policy("vfio-pci")
 
-Ledger = dict[str, list[Entry]]
-
 
 def new_machine(directory: Path) -> Machine:
     """A host whose first PF has three VFs, and whose second has two."""
@@ -42,13 +41,15 @@ def new_machine(directory: Path) -> Machine:
     return machine
 
 
-def plan(machine: Machine, claims: list[Claim], ledger: Ledger) -> _plan.ClaimPlan:
+def plan(machine: Machine, claims: list[Claim], ledger: _ledger.Ledger) -> _plan.ClaimPlan:
     found = _found.look(machine, MZID, claims, ledger)
     return _plan.plan(MZID, claims, Policy("vfio-pci"), found)
 
 
-def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Ledger]:
-    saved: list[Ledger] = []
+def carry_out(
+    machine: Machine, claims: list[Claim], ledger: _ledger.Ledger
+) -> list[_ledger.Ledger]:
+    saved: list[_ledger.Ledger] = []
     planned = plan(machine, claims, ledger)
     found = _found.look(machine, MZID, claims, ledger)
     _plan.refuse(machine, planned, found, MZID)
@@ -56,11 +57,11 @@ def carry_out(machine: Machine, claims: list[Claim], ledger: Ledger) -> list[Led
     return saved
 
 
-def entry(claim: Claim = CLAIM, **changes: t.Any) -> Entry:
+def entry(claim: Claim = CLAIM, **changes: t.Any) -> VfEntry:
     return ledger_entry(node=claim.node, nic=claim.nic, vf=claim.vf, **changes)
 
 
-def foreign(**changes: t.Any) -> Entry:
+def foreign(**changes: t.Any) -> VfEntry:
     """An entry of another materialization, whose guest has another MAC."""
     vlan = changes.get("vlan", 100)
     values = {**ledger_entry().values, "mac": "02:00:00:00:09:09", "vlan": vlan}

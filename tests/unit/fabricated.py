@@ -33,7 +33,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink imp
     VfRequest,
     VfState,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import READY, Entry
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import READY, VfEntry
 
 DEVICES = "/sys/bus/pci/devices"
 DRIVERS = "/sys/bus/pci/drivers"
@@ -131,8 +131,8 @@ class Machine(Host):
     `faults` holds the errno of an access that fails, by action (`read`, `write`) and path;
     `unprobed` the functions that no driver takes although it is asked to; `iommu` tells whether
     functions get an IOMMU group, and `vfio_cdev` whether VFIO makes a character device for each.
-    `between` is called for each VF that is made or destroyed, when the kernel does not count it
-    yet, or still does.
+    `native` has the drivers that take functions without `driver_override`. `between` is called for
+    each VF that is made or destroyed, when the kernel does not count it yet, or still does.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -143,8 +143,10 @@ class Machine(Host):
         self.unprobed: set[str] = set()
         self.iommu = True
         self.vfio_cdev = False
+        self.native: dict[str, str] = {}
         self.between: t.Callable[[], object] = _nothing
         self._pf_interfaces: dict[str, str] = {}
+        self._pf_macs: dict[str, str] = {}
         self._vf_addresses: dict[str, t.Sequence[str]] = {}
         self._indexes = iter(range(2, 1 << 16))
         self._groups = iter(range(1, 1 << 16))
@@ -231,6 +233,7 @@ class Machine(Host):
         self.put(f"{base}/sriov_drivers_autoprobe", str(int(autoprobe)))
         if interface:
             self._pf_interfaces[address] = interface
+            self._pf_macs[address] = mac
             self.add_interface(interface, address, mac=mac, up=up, mtu=mtu)
         if vf_addresses is None:
             vf_addresses = [_vf_address(address, index) for index in range(totalvfs)]
@@ -266,6 +269,15 @@ class Machine(Host):
         self.netlink.interfaces[name] = link
         return link
 
+    def add_node(
+        self, address: str, path: str, number: str, *, kind: str = "char", within: str = ""
+    ) -> None:
+        """The device file *path* of the function *address*, as sysfs shows it below *within*."""
+        name = path.rpartition("/")[2]
+        base = f"{DEVICES}/{address}/{within or 'nodes'}/{name}"
+        self.put(f"{base}/uevent", f"DEVNAME={path[len('/dev/') :]}\n")
+        self._link(f"/sys/dev/{kind}/{number}", base)
+
     def hide_interface(self, name: str, address: str) -> None:
         """Move the interface of the function *address* to another network namespace."""
         del self.netlink.interfaces[name]
@@ -283,7 +295,9 @@ class Machine(Host):
         """Give the function to *driver*, with what that brings about."""
         self.add_driver(driver)
         self._bind(address, driver)
-        if driver in _NETWORK_DRIVERS:
+        if driver in _NETWORK_DRIVERS and address in self._pf_macs:
+            self.add_interface(self._pf_interfaces[address], address, mac=self._pf_macs[address])
+        elif driver in _NETWORK_DRIVERS:
             number = next(n for n in range(1, 1 << 16) if f"eth{n}" not in self.netlink.interfaces)
             mac = f"02:ff:00:00:{number & 255:02x}:{number >> 8:02x}"
             self.add_interface(f"eth{number}", address, mac=mac)
@@ -428,6 +442,8 @@ class Machine(Host):
 
     def _probe(self, path: str, address: str) -> None:
         driver = self.read(f"{DEVICES}/{address}/driver_override")
+        if driver == "(null)":
+            driver = self.native.get(address)
         if driver in self.names(DRIVERS) and address not in self.unprobed:
             self.bind(address, str(driver))
 
@@ -472,10 +488,10 @@ def _nothing() -> None:
     pass
 
 
-def ledger_entry(**fields: t.Any) -> Entry:
+def ledger_entry(**fields: t.Any) -> VfEntry:
     """An entry of the ledger: VF 0 of ens1f0, which was nobody's, on VLAN 100 of alpha's eth1."""
     values = {"mac": "02:00:00:00:01:01", "vlan": 100, "qos": 0, "vlan_proto": "802.1Q"}
-    entry = Entry(
+    entry = VfEntry(
         node="alpha",
         nic="eth1",
         pf_name="ens1f0",

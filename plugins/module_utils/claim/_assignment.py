@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Give a materialization its VFs on one host, each isolated, and free them again."""
+"""Give a materialization its devices on one host, each isolated, and free them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._plan import ClaimPlan
-    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim, Policy
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import (
+        AnyClaim,
+        Policy,
+    )
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry, Ledger
 
@@ -23,7 +26,7 @@ if t.TYPE_CHECKING:
 def run(
     host: Host,
     mzid: str,
-    claims: t.Sequence[Claim],
+    claims: t.Sequence[AnyClaim],
     policy: Policy,
     *,
     reserved_by: str | None = None,
@@ -82,6 +85,8 @@ def apply(host: Host, plan: ClaimPlan, mzid: str, save: t.Callable[[Ledger], Non
 
 def _without(entry: Entry, names: t.Container[str]) -> Entry:
     """*entry* after the attributes *names* were refused."""
+    if not isinstance(entry, _ledger.VfEntry):
+        return entry
     return entry._replace(
         values={name: value for name, value in entry.values.items() if name not in names},
         refused=sorted({*entry.refused, *(name for name in entry.values if name in names)}),

@@ -2,25 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run finds on its host: the PFs, their VFs and what these have."""
+"""What a run finds on its host: the PFs, their VFs and what these have, and whole functions."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _whole
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import (
+    Claim,
+    FunctionClaim,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import (
     NoVfAttributesError,
     VfState,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes, _isolation
 
 if t.TYPE_CHECKING:
-    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import AnyClaim
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
-    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry, Ledger
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import (
+        Ledger,
+        VfEntry,
+    )
 
 
 # A driver may take seconds to make a hundred VFs.
@@ -47,8 +55,9 @@ class Found(t.NamedTuple):
     """What a run found on its host.
 
     *host_pfs* are the PFs that it is about, by permanent MAC, and *drivers* the drivers of all of
-    their VFs; *devices* are the VFs that the run is about. Both are by address. *functions* are the
-    PCI functions of all interfaces of the host by the MACs that these have.
+    their VFs; *devices* are the devices that the run is about. Both are by address. *functions* are
+    the PCI functions of all interfaces of the host by the MACs that these have. *claimed* are the
+    VFs that are claimed, and *whole* is what is known of the whole functions.
     """
 
     ledger: Ledger
@@ -56,12 +65,17 @@ class Found(t.NamedTuple):
     drivers: dict[str, str | None]
     devices: dict[str, _pci.Device]
     functions: dict[str, dict[str, str]]
+    claimed: frozenset[tuple[str, int]]
+    whole: _whole.Whole
 
 
-def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Found:
-    """Read the host, with the VFs that are claimed or that *mzid* holds."""
-    vfs = {(item.pf_mac, item.vf) for item in claims}
-    vfs.update(entry.key for entry in ledger.get(mzid, []))
+def look(host: Host, mzid: str, claims: t.Sequence[AnyClaim], ledger: Ledger) -> Found:
+    """Read the host, with the devices that are claimed or that *mzid* holds."""
+    claimed = frozenset((item.pf_mac, item.vf) for item in claims if isinstance(item, Claim))
+    vfs = {*claimed, *(entry.key for entry in _ledger.vfs(ledger).get(mzid, []))}
+    whole = _whole.look(
+        host, [item for item in claims if isinstance(item, FunctionClaim)], mzid, ledger
+    )
     host_pfs = read_pfs(host, {mac for mac, _vf in vfs})
     # A VF that the kernel has locked keeps nobody from the others, so no more are read.
     addresses = [
@@ -84,8 +98,13 @@ def look(host: Host, mzid: str, claims: t.Sequence[Claim], ledger: Ledger) -> Fo
             for host_pf in host_pfs.values()
             for address in host_pf.pf.vfs
         },
-        dict(zip(addresses, _pci.read_devices(host, addresses))),
+        {
+            **dict(zip(addresses, _pci.read_devices(host, addresses))),
+            **{address: function.device for address, function in whole.functions.items()},
+        },
         functions,
+        claimed,
+        whole,
     )
 
 
@@ -179,13 +198,13 @@ def states_of(host_pfs: t.Mapping[str, HostPf]) -> dict[int, dict[int, VfState]]
     }
 
 
-def address_of(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
+def address_of(entry: VfEntry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
     """The present address of the VF of *entry*; `None` if it is gone."""
     host_pf = host_pfs.get(entry.pf_mac)
     return host_pf.pf.vfs[entry.vf] if host_pf and entry.vf < len(host_pf.pf.vfs) else None
 
 
-def target(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> _isolation.Target:
+def target(entry: VfEntry, host_pfs: t.Mapping[str, HostPf]) -> _isolation.Target:
     """What *entry* promises of its VF."""
     return _isolation.Target(
         # The MAC tells apart what a model may give one name.
@@ -195,4 +214,5 @@ def target(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> _isolation.Target:
         entry.address,
         entry.values,
         entry.driver,
+        name=entry.label,
     )

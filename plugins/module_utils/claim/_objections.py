@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _attributes
 
 if t.TYPE_CHECKING:
@@ -28,11 +29,19 @@ def against(
     mzid: str,
     policy: Policy,
     found: Found,
-    claimed: t.Container[tuple[str, int]],
 ) -> t.Iterator[str]:
     name = f"{item.node}.{item.nic}"
     host_pf = found.host_pfs.get(item.pf_mac)
+    whole = _ledger.function_at(found.ledger, item.pf_mac, host_pf.pf.address if host_pf else None)
+    if whole:
+        holder, entry = whole
+        yield (
+            f"{name}: materialization {holder} {entry.has} the whole PF {item.pf_name} for "
+            f"{entry.guest}, so nobody else gets a VF of it"
+        )
     if host_pf is None:
+        if whole:
+            return
         yield (
             f"{name}: no interface of this host has the permanent MAC {item.pf_mac} of PF "
             f"{item.pf_name}"
@@ -63,13 +72,13 @@ def against(
         )
     for text in _collisions(item, mzid, found.ledger):
         yield f"{name}: {text}"
-    for text in _collisions_beside_the_ledger(item, found, claimed):
+    for text in _collisions_beside_the_ledger(item, found):
         yield f"{name}: {text}"
 
 
 def _collisions(item: Claim, mzid: str, ledger: Ledger) -> t.Iterator[str]:
     """What other materializations hold or have reserved that *item* would meet."""
-    for mz, entries in ledger.items():
+    for mz, entries in _ledger.vfs(ledger).items():
         for entry in entries if mz != mzid else ():
             guest = f"{entry.node}.{entry.nic}"
             if entry.key == (item.pf_mac, item.vf):
@@ -88,9 +97,7 @@ def _collisions(item: Claim, mzid: str, ledger: Ledger) -> t.Iterator[str]:
                 yield f"materialization {mz} has its MAC {item.mac} on this host for {guest}"
 
 
-def _collisions_beside_the_ledger(
-    item: Claim, found: Found, claimed: t.Container[tuple[str, int]]
-) -> t.Iterator[str]:
+def _collisions_beside_the_ledger(item: Claim, found: Found) -> t.Iterator[str]:
     """What the kernel has, and no materialization, that *item* would meet."""
     host_pf = found.host_pfs[item.pf_mac]
     own = dict(enumerate(host_pf.pf.vfs)).get(item.vf)
@@ -101,7 +108,7 @@ def _collisions_beside_the_ledger(
     for vf, state in (host_pf.states or {}).items():
         driver = found.drivers[host_pf.pf.vfs[vf]]
         # Nobody can send through a VF without driver.
-        if driver is None or (item.pf_mac, vf) in known or (item.pf_mac, vf) in claimed:
+        if driver is None or (item.pf_mac, vf) in known or (item.pf_mac, vf) in found.claimed:
             continue
         name = f"VF {vf} of PF {item.pf_name} has the driver {driver} and no materialization, and"
         if state.vlan == item.vlan:

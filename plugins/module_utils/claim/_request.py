@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+
 _DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -60,6 +62,23 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "addresses": {"type": "list", "elements": "str"},
         },
     },
+    "functions": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "node": {"type": "str", "required": True},
+            "nic": {"type": "str", "required": True},
+            "link": {"type": "str"},
+            "function": {"type": "str", "required": True},
+            "pf": {"type": "str"},
+            "driver": {"type": "str"},
+            "console": {"type": "bool", "default": False},
+            "vlan": {"type": "int"},
+            "mtu": {"type": "int"},
+            "addresses": {"type": "list", "elements": "str"},
+        },
+    },
 }
 
 
@@ -75,9 +94,38 @@ class Claim(t.NamedTuple):
     vlan: int
     mtu: int | None
 
+    @property
+    def kind(self) -> str:
+        return _ledger.VF
+
+
+class FunctionClaim(t.NamedTuple):
+    """A guest's device, and the whole PCI function that it asks for.
+
+    *function* selects it: a permanent MAC, a PCI address, `vendor:device` or the begin of a class,
+    such as `0x0302`. A NIC of the model is selected by its MAC, and has *pf_name* and *vlan*.
+    *console* permits to take the GPU of the host's console. *driver* is `None` for that of the run.
+    """
+
+    node: str
+    nic: str
+    function: str
+    pf_name: str | None
+    vlan: int | None
+    mtu: int | None
+    driver: str | None
+    console: bool
+
+    @property
+    def kind(self) -> str:
+        return _ledger.FUNCTION
+
+
+AnyClaim = t.Union[Claim, FunctionClaim]
+
 
 class Policy(t.NamedTuple):
-    """What holds for all VFs of a run.
+    """What holds for all devices of a run.
 
     Each VF gets *attributes* (fields of `_netlink.VfState`) beside those that isolate it. If the
     driver of its NIC refuses some of *dispensable*, the VF goes without them. *trunk* permits VFs
@@ -90,10 +138,11 @@ class Policy(t.NamedTuple):
     trunk: bool = False
 
 
-def claims(params: t.Mapping[str, t.Any]) -> list[Claim]:
-    """The claims in *params*; none if the call frees VFs or withdraws reservations."""
-    gives = params["state"] in ("reserved", "present")
-    return [_claim(item) for item in params["vfs"]] if gives else []
+def claims(params: t.Mapping[str, t.Any]) -> list[AnyClaim]:
+    """The claims in *params*; none if the call frees devices or withdraws reservations."""
+    if params["state"] not in ("reserved", "present"):
+        return []
+    return [*map(_claim, params["vfs"]), *map(_function_claim, params["functions"])]
 
 
 def _claim(item: t.Mapping[str, t.Any]) -> Claim:
@@ -106,6 +155,19 @@ def _claim(item: t.Mapping[str, t.Any]) -> Claim:
         mac=item["mac"].lower(),
         vlan=item["vlan"],
         mtu=item["mtu"],
+    )
+
+
+def _function_claim(item: t.Mapping[str, t.Any]) -> FunctionClaim:
+    return FunctionClaim(
+        node=item["node"],
+        nic=item["nic"],
+        function=item["function"].strip().lower(),
+        pf_name=item["pf"],
+        vlan=item["vlan"],
+        mtu=item["mtu"],
+        driver=item["driver"],
+        console=item["console"],
     )
 
 

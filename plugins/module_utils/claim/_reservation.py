@@ -20,7 +20,10 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledg
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import Found
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._plan import ClaimPlan
-    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import Claim, Policy
+    from ansible_collections.mergetb.sriov.plugins.module_utils.claim._request import (
+        AnyClaim,
+        Policy,
+    )
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry, Ledger
 
@@ -43,7 +46,7 @@ class LostReservationError(SriovError):
 def reserve(
     host: Host,
     mzid: str,
-    claims: t.Sequence[Claim],
+    claims: t.Sequence[AnyClaim],
     policy: Policy,
     *,
     run: str,
@@ -69,7 +72,7 @@ def reserve(
 def _reserve(
     host: Host,
     mzid: str,
-    claims: t.Sequence[Claim],
+    claims: t.Sequence[AnyClaim],
     policy: Policy,
     run: str,
     *,
@@ -99,7 +102,7 @@ def _reserve(
             raise YoungerRunsError(str(error)) from error
         if after != before and not check_mode:
             _ledger.write(host, after)
-    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in planned.reserved]
+    names = [item.label for item in planned.reserved]
     return {**_plan.outcome(planned, found, claims, mzid), "reserved": names, "warnings": []}
 
 
@@ -132,7 +135,7 @@ def withdraw(host: Host, mzid: str, *, run: str, check_mode: bool = False) -> di
                 withdrawn.append(entry)
         if withdrawn and not check_mode:
             _ledger.write(host, _plan.with_entries(before, mzid, entries))
-    names = [f"{item.pf_name} ({item.pf_mac}) VF {item.vf}" for item in withdrawn]
+    names = [item.label for item in withdrawn]
     return {
         "changed": bool(withdrawn),
         "devices": [],
@@ -150,13 +153,15 @@ def reservation(planned: ClaimPlan, mzid: str, run: str) -> Ledger:
     `SriovError`: of two runs with different aims, each could give the VFs of one host.
     """
     entries = planned.before.get(mzid, [])
-    others = {
+    others: dict[t.Hashable, tuple[str, ...]] = {
         entry.key: tuple(name for name in entry.runs if name != run)
         for entry in entries
         if set(entry.runs) - {run}
     }
-    former = {entry.key: _aim(entry) for entry in entries if entry.key in others}
-    wanted = {entry.key: _aim(entry) for entry in planned.reserved}
+    former: dict[t.Hashable, Entry] = {
+        entry.key: _aim(entry) for entry in entries if entry.key in others
+    }
+    wanted: dict[t.Hashable, Entry] = {entry.key: _aim(entry) for entry in planned.reserved}
     if others and former != wanted:
         names = sorted({name for names in others.values() for name in names})
         raise SriovError(
@@ -175,7 +180,17 @@ def reservation(planned: ClaimPlan, mzid: str, run: str) -> Ledger:
 
 def _aim(entry: Entry) -> Entry:
     """*entry* without its runs, state and baseline, which differ between runs with one aim."""
-    return entry._replace(runs=(), state=_ledger.RESERVED, baseline={}, baseline_driver=None)
+    if isinstance(entry, _ledger.VfEntry):
+        entry = entry._replace(baseline={})
+    else:
+        entry = entry._replace(baseline_override=None)
+    return entry._replace(runs=(), state=_ledger.RESERVED, baseline_driver=None)
+
+
+def _short(entry: Entry) -> str:
+    if isinstance(entry, _ledger.VfEntry):
+        return f"VF {entry.vf} of PF {entry.pf_name}"
+    return entry.label
 
 
 def has_any(ledger: Ledger, mzid: str, run: str) -> bool:
@@ -190,7 +205,9 @@ def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
     runs with one aim share a reservation. It came between on a host where *run* reserved nothing.
     """
     entries = [entry for entry in planned.before.get(mzid, []) if entry.runs]
-    reserved = {entry.key: _aim(entry) for entry in entries if run in entry.runs}
+    reserved: dict[t.Hashable, Entry] = {
+        entry.key: _aim(entry) for entry in entries if run in entry.runs
+    }
     lost = [entry for entry in planned.reserved if reserved.get(entry.key) != _aim(entry)]
     others = sorted({name for item in entries if run not in item.runs for name in item.runs})
     if others:
@@ -200,7 +217,7 @@ def insist(planned: ClaimPlan, mzid: str, run: str) -> None:
             "again"
         )
     if lost:
-        names = ", ".join(f"VF {item.vf} of PF {item.pf_name}" for item in lost)
+        names = ", ".join(map(_short, lost))
         raise LostReservationError(
             f"materialization {mzid}: run {run} has no reservation for {names} any more: somebody "
             "released it, or another run of the materialization came between. Nothing was changed "

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a boot does with the ledger: each VF that a materialization holds is isolated again.
+"""What a boot does with the ledger: a guest gets each device that its materialization holds again.
 
-A VF about which anything is in doubt is left without driver, so that its guest cannot start.
+A device about which anything is in doubt is left without driver, so that its guest cannot start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import sys
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found, _function, _whole
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
@@ -21,7 +21,12 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import HostPf
-    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
+    from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import (
+        FunctionEntry,
+        Ledger,
+        VfEntry,
+    )
 
 # PFs are probed in parallel to the rest of the boot; mlx5 has been seen to take over a minute.
 _PF_SECONDS = 120
@@ -33,19 +38,21 @@ _TRY_AGAIN = 75
 
 
 class RestoreOutcome(t.NamedTuple):
-    """How many VFs are as the ledger says, which were changed for that, and what went wrong.
+    """How many VFs are as the ledger says, which devices were changed, and what went wrong.
 
-    *again* tells whether another try may help, with no one having done anything.
+    *again* tells whether another try may help, with no one having done anything. *functions* are
+    the whole functions that are as the ledger says.
     """
 
     ready: int
     changed: list[str]
     problems: list[str]
     again: bool = False
+    functions: int = 0
 
 
 def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -> RestoreOutcome:
-    """Bring the VFs of the ledger to what it says of them, waiting *seconds* for their PFs.
+    """Bring the devices of the ledger to what it says, waiting *seconds* until they are there.
 
     In check mode only tell what differs.
     """
@@ -55,8 +62,12 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
         except SriovError as error:  # No other try will read it.
             return RestoreOutcome(0, [], [str(error)])
         held = [
-            (mzid, entry) for mzid, entries in ledger.items() for entry in entries if entry.held
+            (mzid, entry)
+            for mzid, entries in _ledger.vfs(ledger).items()
+            for entry in entries
+            if entry.held
         ]
+        whole = [(mzid, entry) for mzid, entry in _ledger.functions(ledger) if entry.held]
         macs = {entry.pf_mac for _mzid, entry in held}
 
         host_pfs: dict[str, HostPf] = {}
@@ -66,7 +77,9 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
             host_pfs.clear()
             unread.clear()
             _read_ports(host, macs, host_pfs, unread)
-            return all(_settled(entry, host_pfs) for _mzid, entry in held)
+            return all(_settled(entry, host_pfs) for _mzid, entry in held) and all(
+                host.exists(f"{_pci.DEVICES}/{entry.address}") for _mzid, entry in whole
+            )
 
         host.wait_for(complete, seconds=0 if check_mode else seconds, every=_LOOK_SECONDS)
         outcomes = []
@@ -83,12 +96,107 @@ def run(host: Host, *, check_mode: bool = False, seconds: float = _PF_SECONDS) -
             except Exception as error:
                 name = f"PF {of_port[0][1].pf_name} ({mac})"
                 outcomes.append(RestoreOutcome(0, [], [f"{name}: {_told(error)}"], again=True))
+        if whole:
+            try:
+                outcomes.append(_restore_functions(host, whole, ledger, check_mode=check_mode))
+            except Exception as error:
+                outcomes.append(
+                    RestoreOutcome(0, [], [f"whole functions: {_told(error)}"], again=True)
+                )
     return RestoreOutcome(
         sum(outcome.ready for outcome in outcomes),
         [text for outcome in outcomes for text in outcome.changed],
         [text for outcome in outcomes for text in outcome.problems],
         any(outcome.again for outcome in outcomes),
+        sum(outcome.functions for outcome in outcomes),
     )
+
+
+def _restore_functions(
+    host: Host,
+    held: t.Sequence[tuple[str, FunctionEntry]],
+    ledger: Ledger,
+    *,
+    check_mode: bool,
+) -> RestoreOutcome:
+    links = host.netlink.links()
+    there = [item for item in held if _whole.is_there(host, item[1])]
+    names = {entry.address: f"{mzid} {entry.guest}" for mzid, entry in held}
+    problems = {
+        entry.address: f"{entry.label} did not come back: see that the card is in its slot"
+        for _mzid, entry in held
+        if (_mzid, entry) not in there
+    }
+    again = bool(problems)
+    found = _whole.read(host, [entry.address for _mzid, entry in there], links)
+    targets = []
+    for _mzid, entry in there:
+        problem = function_doubt(host, entry, links)
+        if problem:
+            problems[entry.address] = problem
+        target = _function.target(entry)
+        targets.append(target._replace(driver=None) if problem else target)
+    devices = {address: function.device for address, function in found.items()}
+    steps = _isolation.plan(targets, devices, {})
+    busy = {}
+    for step in steps:
+        address = step.target.address
+        kept = [*found[address].needs, *_in_use(host, found[address].device, ledger)]
+        if kept:
+            busy[address] = f"in use: {'; '.join(kept)}"
+    steps = [step for step in steps if step.target.address not in busy]
+    # What keeps one IOMMU group from its guest must not keep the others.
+    for group in {devices[step.target.address].iommu_group for step in steps}:
+        of_group = [step for step in steps if devices[step.target.address].iommu_group == group]
+        try:
+            _isolation.check(host, of_group)
+        except SriovError as error:
+            busy.update((step.target.address, str(error)) for step in of_group if step.bind)
+    steps = [step for step in steps if step.target.address not in busy]
+    problems.update(busy)
+    again = again or bool(busy)
+    if not check_mode:
+        failed = _isolation.apply(host, steps).failed
+        problems.update(failed)
+        again = again or bool(failed)
+    changed = [
+        f"{names[step.target.address]}: {step.target.name}"
+        for step in steps
+        if step.target.address not in problems
+    ]
+    ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
+    told = [f"{names[address]}: {text}" for address, text in problems.items()]
+    return RestoreOutcome(0, changed, told, again, ready)
+
+
+def function_doubt(host: Host, entry: FunctionEntry, links: t.Iterable[Link]) -> str | None:
+    """Why the function of *entry*, which is there, may not be given to its guest as it is."""
+    again = "run mergetb.sriov.materialize for it again"
+    names = _pci.interfaces(host, entry.address)
+    macs = {link.permanent_mac for link in links if link.name in names}
+    if entry.pf_mac and macs and entry.pf_mac not in macs:
+        return f"{entry.label} is another NIC ({', '.join(sorted(map(str, macs)))}): {again}"
+    if entry.state != _ledger.READY:
+        return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
+    return None
+
+
+def _in_use(host: Host, device: _pci.Device, ledger: Ledger) -> list[str]:
+    """Who uses the function, or a VF of it, apart from interfaces that the boot has set up.
+
+    Whatever configures networks at a boot takes each NIC that it finds.
+    """
+    if device.driver and "vfio" in device.driver:
+        return _usage.users(host, [device]).get(device.address, [])
+    vfs = _pci.vf_addresses(host, device.address)
+    texts = [text for texts in _usage.holders(host, vfs, own=ledger).values() for text in texts]
+    texts += [
+        f"interface {upper.interface} is part of {upper}"
+        for upper in _pci.uppers(host, device.address)
+    ]
+    if not _pci.interfaces(host, device.address):
+        texts += _usage.users(host, [device]).get(device.address, [])
+    return texts
 
 
 def _read_ports(
@@ -115,7 +223,7 @@ def _told(error: Exception) -> str:
     return str(error) if known else f"{type(error).__name__}: {error}"
 
 
-def _settled(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> bool:
+def _settled(entry: VfEntry, host_pfs: t.Mapping[str, HostPf]) -> bool:
     """Whether no waiting helps: the VF is there, or its PF moved, so that no boot makes it."""
     host_pf = host_pfs.get(entry.pf_mac)
     return host_pf is not None and (
@@ -125,7 +233,7 @@ def _settled(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> bool:
 
 def _restore_port(
     host: Host,
-    held: t.Sequence[tuple[str, Entry]],
+    held: t.Sequence[tuple[str, VfEntry]],
     host_pfs: t.Mapping[str, HostPf],
     *,
     own: t.Container[str],
@@ -195,7 +303,7 @@ def _steps(
     return steps, kept
 
 
-def doubt(entry: Entry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
+def doubt(entry: VfEntry, host_pfs: t.Mapping[str, HostPf]) -> str | None:
     """Why the VF of *entry* may not be given to its guest as it is; `None` if it may."""
     host_pf = host_pfs.get(entry.pf_mac)
     pf = f"PF {entry.pf_name} ({entry.pf_mac})"
@@ -232,7 +340,7 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="mergetb-sriov-restore",
-        description="Restore the VFs of the ledger for the guests of their materializations.",
+        description="Restore the devices of the ledger for the guests of their materializations.",
     )
     parser.add_argument("--check", action="store_true", help="only tell what differs")
     check_mode = parser.parse_args(argv).check
@@ -242,6 +350,8 @@ def main(argv: t.Sequence[str] | None = None) -> int:
         outcome = RestoreOutcome(0, [], [str(error)], again=True)
     told = [f"{'differs' if check_mode else 'restored'}: {text}" for text in outcome.changed]
     told.append(f"{outcome.ready} VFs are as the ledger says")
+    if outcome.functions:
+        told.append(f"{outcome.functions} whole functions are as the ledger says")
     sys.stderr.writelines(f"not restored: {text}\n" for text in outcome.problems)
     sys.stdout.writelines(f"{text}\n" for text in told)
     if outcome.problems and outcome.again and not check_mode:

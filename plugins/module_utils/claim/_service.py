@@ -16,14 +16,27 @@ import tempfile
 import typing as t
 import zipfile
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _found, _restore
+from ansible_collections.mergetb.sriov.plugins.module_utils.claim import (
+    _found,
+    _function,
+    _request,
+    _restore,
+    _whole,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine import (
     _errors,
     _host,
     _netlink,
     _text,
 )
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci, _usage
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import (
+    _ledger,
+    _management,
+    _nodes,
+    _pci,
+    _ssh,
+    _usage,
+)
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import (
     _attributes,
     _driver,
@@ -68,12 +81,18 @@ _LIBRARY = (
     _isolation,
     _ledger,
     _found,
+    _function,
+    _management,
     _netlink,
+    _nodes,
     _pci,
+    _request,
     _restore,
+    _ssh,
     _text,
     _usage,
     _attributes,
+    _whole,
 )
 _MAIN = f"""\
 import sys

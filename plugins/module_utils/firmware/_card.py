@@ -470,7 +470,7 @@ def _beyond(host: Host, card: Card, count: int) -> list[str]:
     reasons = []
     macs = {link.name: link.permanent_mac for link in host.netlink.links()}
     rules = _numvfs.counts_at_boot(host)
-    ledger = _ledger.read(host)
+    ledger = _ledger.vfs(_ledger.read(host))
     for address in _functions(host, card):
         names = {address, *(macs.get(name) for name in _pci.interfaces(host, address))} - {None}
         numvfs = int(host.read(f"{_pci.DEVICES}/{address}/sriov_numvfs") or 0)

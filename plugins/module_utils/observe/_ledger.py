@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host remembers of its materializations: who holds which VF, and how it was before."""
+"""What a host remembers of its materializations: who holds which device, and how it was before.
+
+A device is a VF or a whole PCI function. Each kind has a type of entry, with the same questions.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.machine._text import
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 
-    Ledger = dict[str, list["Entry"]]
+    Ledger = t.Mapping[str, t.Sequence["Entry"]]
+    VfLedger = dict[str, list["VfEntry"]]
     _Check = t.Callable[[t.Any], object]
 
 DIRECTORY = "/var/lib/mergetb-sriov"
@@ -32,10 +36,10 @@ _LOCK = f"{DIRECTORY}/lock"
 _LOCK_SECONDS = 120
 _VERSION = 1
 
-# The state of a VF in the ledger. RESERVED: a run wants it and has touched nothing yet. READY: it
-# was read back as recorded and has its driver. CHANGING: it is on the way there. LEAVING: it is on
-# the way back to its baseline. A run that ends early leaves a state other than READY, and the next
-# run of the materialization finishes.
+# The state of a device in the ledger. RESERVED: a run wants it and has touched nothing yet. READY:
+# it was read back as recorded and has its driver. CHANGING: it is on the way there. LEAVING: it is
+# on the way back to its baseline. A run that ends early leaves a state other than READY, and the
+# next run of the materialization finishes.
 RESERVED = "reserved"
 READY = "ready"
 CHANGING = "changing"
@@ -45,8 +49,12 @@ LEAVING = "leaving"
 VST = "vst"
 TRUNK = "trunk"
 
+# The kinds of devices.
+VF = "vf"
+FUNCTION = "function"
 
-class Entry(t.NamedTuple):
+
+class VfEntry(t.NamedTuple):
     """A VF that a materialization holds, or that *runs* of it have reserved.
 
     *pf_name* is the PF's name in the model, *pf_mac* its permanent MAC. *pf_address* and *address*
@@ -77,9 +85,23 @@ class Entry(t.NamedTuple):
     runs: tuple[str, ...] = ()
 
     @property
+    def kind(self) -> str:
+        return VF
+
+    @property
     def key(self) -> tuple[str, int]:
         """What identifies the VF: the permanent MAC of its PF, and its index."""
         return self.pf_mac, self.vf
+
+    @property
+    def label(self) -> str:
+        """The VF, as a person names it."""
+        return f"{self.pf_name} ({self.pf_mac}) VF {self.vf}"
+
+    @property
+    def guest(self) -> str:
+        """The guest and its NIC."""
+        return f"{self.node}.{self.nic}"
 
     @property
     def held(self) -> bool:
@@ -89,7 +111,97 @@ class Entry(t.NamedTuple):
     @property
     def has(self) -> str:
         """The verb of a message about the materialization and this VF."""
-        return "holds" if self.held else f"(run {' and '.join(self.runs)}) has reserved"
+        return _has(self)
+
+
+class FunctionEntry(t.NamedTuple):
+    """A whole PCI function that a materialization holds, or that *runs* of it have reserved.
+
+    *nic* names it in the guest, also if it is no NIC. *address* is where it was on PCI when the
+    materialization got it, and *identity* its vendor and device there, such as `8086:10d3`.
+    *driver* is the driver that it has for the guest. *baseline_driver* and *baseline_override* are
+    its driver and `driver_override` before. A NIC has *pf_name*, its name in the model, *pf_mac*,
+    its permanent MAC, and *vlan*, the access VLAN of the leaf's port. For others these are `None`.
+    """
+
+    kind: str
+    node: str
+    nic: str
+    address: str
+    identity: str
+    pf_name: str | None
+    pf_mac: str | None
+    vlan: int | None
+    driver: str
+    state: str
+    baseline_driver: str | None
+    baseline_override: str | None
+    runs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies the function: where it is on PCI."""
+        return FUNCTION, self.address
+
+    @property
+    def label(self) -> str:
+        """The function, as a person names it."""
+        name = f"{self.pf_name} ({self.pf_mac})" if self.pf_mac else self.identity
+        return f"function {self.address} {name}"
+
+    @property
+    def guest(self) -> str:
+        """The guest, and the name of the device there."""
+        return f"{self.node}.{self.nic}"
+
+    @property
+    def held(self) -> bool:
+        """Whether the materialization holds the function, and has not only reserved it."""
+        return self.state != RESERVED
+
+    @property
+    def has(self) -> str:
+        """The verb of a message about the materialization and this function."""
+        return _has(self)
+
+
+Entry = t.Union[VfEntry, FunctionEntry]
+_KINDS: dict[str, type[t.Any]] = {VF: VfEntry, FUNCTION: FunctionEntry}
+
+
+def _has(entry: Entry) -> str:
+    return "holds" if entry.held else f"(run {' and '.join(entry.runs)}) has reserved"
+
+
+def vfs(ledger: Ledger) -> VfLedger:
+    """The VFs of *ledger*, by materialization id."""
+    return {
+        mzid: [entry for entry in entries if isinstance(entry, VfEntry)]
+        for mzid, entries in ledger.items()
+    }
+
+
+def functions(ledger: Ledger) -> list[tuple[str, FunctionEntry]]:
+    """The whole functions of *ledger*, each with the id of its materialization."""
+    return [
+        (mzid, entry)
+        for mzid, entries in ledger.items()
+        for entry in entries
+        if isinstance(entry, FunctionEntry)
+    ]
+
+
+def function_at(ledger: Ledger, *names: str | None) -> tuple[str, FunctionEntry] | None:
+    """Who has the function that one of *names*, PCI address or permanent MAC, is of."""
+    return next(
+        (
+            (mzid, entry)
+            for mzid, entry in functions(ledger)
+            for name in names
+            if name is not None and name in (entry.address, entry.pf_mac)
+        ),
+        None,
+    )
 
 
 def read(host: Host) -> Ledger:
@@ -131,7 +243,7 @@ def _object(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 def _ledger(materializations: t.Any) -> Ledger:
     if not isinstance(materializations, dict):
         raise ValueError("'materializations' is no object")
-    ledger: Ledger = {}
+    ledger: dict[str, list[Entry]] = {}
     for mzid, entries in materializations.items():
         if not isinstance(entries, list):
             raise ValueError(f"{_short(mzid)} is no list")
@@ -145,34 +257,66 @@ def _ledger(materializations: t.Any) -> Ledger:
 def _entry(name: str, fields: t.Any) -> Entry:
     if not isinstance(fields, dict):
         raise ValueError(f"{name}: {_short(fields)} is no object")
-    unknown = set(fields).difference(Entry._fields)
+    kind = fields.get("kind", VF)
+    # The entry of a VF is as it was before there were other kinds.
+    if not isinstance(kind, str) or kind not in _KINDS or ("kind" in fields and kind == VF):
+        raise ValueError(f"{name}: kind {_short(kind)} is not possible")
+    shape = _KINDS[kind]
+    unknown = set(fields).difference(shape._fields)
     if unknown:
         raise ValueError(f"{name}: it has the unknown key {_short(min(unknown))}")
-    missing = set(Entry._fields).difference(fields, Entry._field_defaults)
+    missing = set(shape._fields).difference(fields, shape._field_defaults)
     if missing:
         raise ValueError(f"{name}: it has no {min(missing)}")
-    entry = Entry(**fields)
+    entry: Entry = shape(**fields)
     return entry._replace(runs=tuple(entry.runs)) if isinstance(entry.runs, list) else entry
 
 
 def _check(ledger: Ledger) -> None:
-    """Raise `ValueError` if *ledger* has a value that no run writes, or a VF twice."""
-    seen: dict[tuple[tuple[str, int], bool], str] = {}
-    owners: dict[tuple[str, int], str] = {}
+    """Raise `ValueError` if *ledger* has a value that no run writes, or a device twice."""
+    seen: dict[tuple[t.Hashable, bool], str] = {}
+    owners: dict[t.Hashable, str] = {}
     for mzid, entries in ledger.items():
         for number, entry in enumerate(entries, 1):
             name = f"{_short(mzid)}, entry {number}"
             for field, value in entry._asdict().items():
-                if not _CHECKS[field](value):
+                if not _CHECKS[entry.kind][field](value):
                     raise ValueError(f"{name}: {field} {_short(value)} is not possible")
             _check_whole(name, entry)
             other = seen.setdefault((entry.key, entry.held), name)
             if other != name or owners.setdefault(entry.key, mzid) != mzid:
-                raise ValueError(f"{name}: {other} has VF {entry.vf} of PF {entry.pf_mac}, too")
+                raise ValueError(f"{name}: {other} has {_device(entry)}, too")
+    _check_shared(ledger)
+
+
+def _device(entry: Entry) -> str:
+    if isinstance(entry, VfEntry):
+        return f"VF {entry.vf} of PF {entry.pf_mac}"
+    return f"function {entry.address}"
+
+
+def _check_shared(ledger: Ledger) -> None:
+    """Raise `ValueError` if *ledger* has a PF as a whole, and VFs of it."""
+    for mzid, entries in vfs(ledger).items():
+        for entry in entries:
+            whole = function_at(ledger, entry.pf_mac, entry.pf_address)
+            if whole:
+                raise ValueError(
+                    f"{_short(mzid)} has {_device(entry)}, and {_short(whole[0])} the whole PF"
+                )
 
 
 def _check_whole(name: str, entry: Entry) -> None:
     """Raise `ValueError` if the fields of *entry* contradict each other."""
+    if bool(entry.runs) == entry.held:
+        raise ValueError(f"{name}: state {entry.state} with runs {_short(list(entry.runs))}")
+    if isinstance(entry, VfEntry):
+        _check_vf(name, entry)
+    elif len({value is None for value in (entry.pf_name, entry.pf_mac, entry.vlan)}) > 1:
+        raise ValueError(f"{name}: only a NIC has pf_name, pf_mac and vlan, and it has all")
+
+
+def _check_vf(name: str, entry: VfEntry) -> None:
     if entry.vlan_mode == VST:
         lacking = [key for key in ISOLATING if key not in entry.values]
         if lacking:
@@ -181,8 +325,6 @@ def _check_whole(name: str, entry: Entry) -> None:
             raise ValueError(f"{name}: values is not VLAN {entry.vlan} with spoofchk")
     elif entry.values:
         raise ValueError(f"{name}: values are set although its NIC keeps none")
-    if bool(entry.runs) == entry.held:
-        raise ValueError(f"{name}: state {entry.state} with runs {_short(list(entry.runs))}")
 
 
 def _short(value: t.Any) -> str:
@@ -242,24 +384,37 @@ def _names_of_attributes(value: t.Any) -> bool:
     return isinstance(value, list) and all(name in VfState._fields for name in value)
 
 
-_CHECKS: dict[str, _Check] = {
+_EVERY: dict[str, _Check] = {
     "node": _text,
     "nic": _text,
+    "address": _matches(PCI_ADDRESS),
+    "driver": _matches(_DRIVER),
+    "state": _one_of(RESERVED, READY, CHANGING, LEAVING),
+    "baseline_driver": _or_none(_matches(_DRIVER)),
+    "runs": lambda value: isinstance(value, tuple) and all(map(_text, value)),
+}
+_OF_VF: dict[str, _Check] = {
+    **_EVERY,
     "pf_name": _text,
     "pf_mac": _matches(MAC),
     "pf_address": _matches(PCI_ADDRESS),
     "vf": _number(0, 65535),
-    "address": _matches(PCI_ADDRESS),
     "vlan": _number(1, 4094),
     "vlan_mode": _one_of(VST, TRUNK),
     "values": lambda value: _attributes(value, gaps=False),
     "refused": _names_of_attributes,
-    "driver": _matches(_DRIVER),
-    "state": _one_of(RESERVED, READY, CHANGING, LEAVING),
     "baseline": lambda value: _attributes(value, gaps=True),
-    "baseline_driver": _or_none(_matches(_DRIVER)),
-    "runs": lambda value: isinstance(value, tuple) and all(map(_text, value)),
 }
+_OF_FUNCTION: dict[str, _Check] = {
+    **_EVERY,
+    "kind": _one_of(FUNCTION),
+    "identity": _matches(re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")),
+    "pf_name": _or_none(_text),
+    "pf_mac": _or_none(_matches(MAC)),
+    "vlan": _or_none(_number(1, 4094)),
+    "baseline_override": _or_none(_matches(_DRIVER)),
+}
+_CHECKS = {VF: _OF_VF, FUNCTION: _OF_FUNCTION}
 
 
 def write(host: Host, ledger: Ledger) -> None:

@@ -25,6 +25,16 @@ if t.TYPE_CHECKING:
 DEVICES = "/sys/bus/pci/devices"
 # How the class of a network controller begins.
 NETWORK_CLASS = "0x02"
+# What functions are, by the begin of their class (PCI Code and ID Assignment Specification).
+_CLASSES = {
+    "0x01": "storage controller",
+    "0x02": "network controller",
+    "0x03": "display controller",
+    "0x04": "multimedia device",
+    "0x06": "bridge",
+    "0x0c03": "USB controller",
+    "0x12": "accelerator",
+}
 
 # devlink's port names: p0 is a physical port, pf0vf1 and pf0sf8 are representors.
 _REPRESENTOR = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
@@ -136,6 +146,13 @@ def _device(host: Host, address: str, override: str | None) -> Device:
 def read_identity(host: Host, address: str) -> Identity:
     base = f"{DEVICES}/{address}"
     return Identity(*(host.read(f"{base}/{name}") or "" for name in ("vendor", "device", "class")))
+
+
+def described(host: Host, address: str) -> str:
+    """What the function is, with its vendor and device."""
+    identity = read_identity(host, address)
+    what = next((v for k, v in _CLASSES.items() if identity.device_class.startswith(k)), "device")
+    return f"{what} {identity.vendor[2:]}:{identity.device[2:]}"
 
 
 def is_vf(host: Host, address: str) -> bool:

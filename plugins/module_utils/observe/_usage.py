@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who uses a VF: the proof that one may be unbound, reset or destroyed."""
+"""Who uses a PCI function: the proof that one may be unbound, reset or destroyed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _nodes, _pci
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
@@ -64,7 +64,8 @@ def holders(
 class UsedVf(t.NamedTuple):
     """VF number *vf* of the PF at *pf*, itself at *address*, and who uses it, as text.
 
-    The number is `None` while the kernel takes the VF away, which waits for its user.
+    The number is `None` while the kernel takes the VF away, which waits for its user. A whole
+    function has its own address as *pf*, and no number.
     """
 
     pf: str
@@ -75,6 +76,8 @@ class UsedVf(t.NamedTuple):
     @property
     def lines(self) -> list[str]:
         """One sentence for each user."""
+        if self.pf == self.address:
+            return [f"function {self.address}: {user}" for user in self.users]
         name = self.address if self.vf is None else f"{self.vf} ({self.address})"
         return [f"VF {name} of PF {self.pf}: {user}" for user in self.users]
 
@@ -95,13 +98,23 @@ def used_nic_vfs(host: Host) -> list[UsedVf]:
     """The VFs of all NICs of *host* that somebody uses or holds; raises as `holders`.
 
     The kernel takes away the link of a PF to its VF before the VF (sriov_del_vfs()), so these are
-    found by their own link. VFs of other devices, such as accelerators, count if VFIO has them. A
-    VF of the ledger that is gone does not count: nobody can lose it.
+    found by their own link. VFs of other devices, such as accelerators, count if VFIO has them, and
+    whole functions that a materialization has. What is gone of the ledger does not count: nobody
+    can lose it.
     """
+    ledger = _ledger.read(host)
+    whole = [
+        entry.address
+        for _mzid, entry in _ledger.functions(ledger)
+        if host.exists(f"{_pci.DEVICES}/{entry.address}")
+    ]
     vfs = [address for address in _pci.devices(host) if _is_nic_vf(host, address)]
-    used = holders(host, vfs)
+    used = holders(host, [*vfs, *whole], ledger=ledger)
     found = []
     for address in used:
+        if address in whole:
+            found.append(UsedVf(address, None, address, used[address]))
+            continue
         pf = host.link(f"{_pci.DEVICES}/{address}/physfn") or ""
         links = [name for name in host.names(f"{_pci.DEVICES}/{pf}") if name.startswith("virtfn")]
         numbers = [
@@ -124,7 +137,8 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     """Who on this host works with one of *devices*, in the form of `holders`."""
     found: dict[str, list[str]] = {}
     handles: dict[str, list[str]] = {}
-    with_kernel = []
+    with_kernel: list[_pci.Device] = []
+    bare: list[_pci.Device] = []
     for device in devices:
         paths = _vfio_paths(host, device) if device.driver else _left_paths(device)
         for path in paths:
@@ -135,7 +149,15 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
         links = {link.name: link for link in host.netlink.links()}
         ips = host.netlink.addresses()
         for device in with_kernel:
-            found[device.address] = _kernel_use(host, device, links, ips)
+            names = host.names(f"{_pci.DEVICES}/{device.address}/net")
+            if names or _is_network(host, device.address):
+                found[device.address] = _kernel_use(host, device, names, links, ips)
+            else:
+                bare.append(device)
+    for address, nodes in _nodes.of_functions(host, [item.address for item in bare]).items():
+        found[address] = [*_vdpa(host, address), *_nodes.storage(host, nodes)]
+        for node in nodes:
+            handles.setdefault(node.path, []).append(address)
     for opened in _lasting(host, handles) if handles else ():
         for address in handles[opened.path]:
             path = opened.path[: -len(_DELETED)] if opened.path.endswith(_DELETED) else opened.path
@@ -146,10 +168,13 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
 def _holdings(
     host: Host, ledger: _ledger.Ledger, own: t.Container[str]
 ) -> t.Iterator[tuple[str, str]]:
-    """The addresses of the VFs that materializations other than *own* have, and for which NIC."""
+    """The addresses of the devices that materializations other than *own* have, and for whom."""
+    for holder, whole in _ledger.functions(ledger):
+        if holder not in own:
+            yield whole.address, f"materialization {holder} {whole.has} it for {whole.guest}"
     had = [
         (holder, entry)
-        for holder, entries in ledger.items()
+        for holder, entries in _ledger.vfs(ledger).items()
         for entry in entries
         if holder not in own
     ]
@@ -167,7 +192,9 @@ def _holdings(
             yield address, f"materialization {holder} {entry.has} it for {entry.node}.{entry.nic}"
 
 
-def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Iterable[Link]) -> bool:
+def remains(
+    host: Host, entry: _ledger.VfEntry, pf: _pci.PF | None, links: t.Iterable[Link]
+) -> bool:
     """Whether the VF of *entry*, which its PF does not show, is still a function on PCI.
 
     *pf* is the PF. It is `None` if no interface here has the PF's MAC, because its driver is gone
@@ -185,7 +212,7 @@ def remains(host: Host, entry: _ledger.Entry, pf: _pci.PF | None, links: t.Itera
     return not macs or entry.pf_mac in macs
 
 
-def stranded(host: Host, entry: _ledger.Entry, pf: _pci.PF | None) -> t.Iterator[str]:
+def stranded(host: Host, entry: _ledger.VfEntry, pf: _pci.PF | None) -> t.Iterator[str]:
     """Why the VF of *entry* remains although its PF is not where it was; nothing if it is gone.
 
     *pf* is as `remains` takes it.
@@ -228,17 +255,24 @@ def _left_paths(device: _pci.Device) -> list[str]:
     return [f"/dev/vfio/{device.iommu_group}{_DELETED}"] if device.iommu_group else []
 
 
+def _vdpa(host: Host, address: str) -> list[str]:
+    names = host.names(f"{_pci.DEVICES}/{address}")
+    return [f"the vDPA device {name} is on it" for name in names if name.startswith("vdpa")]
+
+
+def _is_network(host: Host, address: str) -> bool:
+    identity = _pci.read_identity(host, address)
+    return identity.device_class.startswith(_pci.NETWORK_CLASS)
+
+
 def _kernel_use(
     host: Host,
     device: _pci.Device,
+    names: t.Sequence[str],
     links: t.Mapping[str, Link],
     ips: t.Mapping[int, t.Sequence[str]],
 ) -> list[str]:
-    base = f"{_pci.DEVICES}/{device.address}"
-    texts = [
-        f"the vDPA device {name} is on it" for name in host.names(base) if name.startswith("vdpa")
-    ]
-    names = host.names(f"{base}/net")
+    texts = _vdpa(host, device.address)
     if not names and not texts:
         return [
             f"driver {device.driver} has it without a network interface here "

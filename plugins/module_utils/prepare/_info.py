@@ -72,13 +72,14 @@ def gather(
     mates = _group_mates(host, vfs)
     answers = _firmware(host, pfs) if firmware else {}
     neighbours = _lldp.neighbours(host)
+    ledger = _ledger.read(host)
     return {
         "platform": _platform(host),
         "iommu_groups": len(host.names("/sys/kernel/iommu_groups")),
         "lldp": neighbours is not None,
         "ports": _describe_ports(host, links, neighbours or {}),
-        "pfs": [_describe_pf(pf, answers, users, mates) for pf in pfs],
-        "materializations": _ledger.described(_ledger.read(host)),
+        "pfs": [_describe_pf(pf, answers, users, mates, ledger) for pf in pfs],
+        "materializations": _ledger.described(ledger),
     }
 
 
@@ -224,12 +225,15 @@ def _describe_pf(
     answers: t.Mapping[str, dict[str, t.Any]],
     users: t.Mapping[str, list[str]],
     mates: t.Mapping[str, list[str]],
+    ledger: _ledger.Ledger,
 ) -> dict[str, t.Any]:
     facts = pf.facts
+    # A PF that a guest has as a whole shows its MAC no more.
+    whole = _ledger.function_at(ledger, facts.pf.address)
     return {
         "address": facts.pf.address,
         "interface": facts.pf.interface,
-        "mac": facts.pf.mac,
+        "mac": facts.pf.mac or (whole[1].pf_mac if whole else None),
         "vendor": facts.vendor,
         "device": facts.device,
         "vf_device": pf.vf_device,

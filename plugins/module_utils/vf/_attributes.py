@@ -190,7 +190,7 @@ def refuse_held(host: Host, changes: t.Iterable[AttributeChange]) -> None:
     macs = {link.ifindex: link.permanent_mac for link in host.netlink.links()}
     holders = {
         entry.key: f"materialization {mzid} {entry.has} it for {entry.node}.{entry.nic}"
-        for mzid, entries in _ledger.read(host).items()
+        for mzid, entries in _ledger.vfs(_ledger.read(host)).items()
         for entry in entries
     }
     problems = [

@@ -42,10 +42,14 @@ class Binding(t.NamedTuple):
 
 
 class DriverChange(t.NamedTuple):
-    """A function, as it was read, whose driver is to be *after*."""
+    """A function, as it was read, whose driver is to be *after*.
+
+    *override* is the `driver_override` that it keeps then; `None` for the one that names *after*.
+    """
 
     device: _pci.Device
     after: str | None
+    override: str | None = None
 
     @property
     def address(self) -> str:
@@ -87,11 +91,18 @@ def resolve(host: Host, items: t.Iterable[t.Mapping[str, t.Any]]) -> list[Bindin
     return wanted
 
 
-def change(device: _pci.Device, driver: str | None) -> DriverChange | None:
-    """The change that gives *device* the *driver*; `None` if it has it."""
-    if device.driver == driver and (driver or not device.driver_override):
+def change(
+    device: _pci.Device, driver: str | None, override: str | None = None
+) -> DriverChange | None:
+    """The change that gives *device* the *driver*; `None` if it has it.
+
+    *override* is as in `DriverChange`.
+    """
+    kept = device.driver_override or ""
+    is_kept = (bool(driver) or not kept) if override is None else kept == override
+    if device.driver == driver and is_kept:
         return None
-    return DriverChange(device, driver)
+    return DriverChange(device, driver, override)
 
 
 def plan(devices: t.Iterable[_pci.Device], wanted: t.Iterable[Binding]) -> list[DriverChange]:
@@ -140,7 +151,7 @@ def _group_problems(host: Host, group_of: t.Mapping[str, str | None]) -> t.Itera
             )
     for group in dict.fromkeys(group for group in group_of.values() if group is not None):
         blocking = [
-            f"{member} ({driver})"
+            f"{member} ({driver}, {_pci.described(host, member)})"
             for member in _pci.group_members(host, group)
             if member not in group_of
             for driver in [host.link(f"{_pci.DEVICES}/{member}/driver")]
@@ -150,8 +161,8 @@ def _group_problems(host: Host, group_of: t.Mapping[str, str | None]) -> t.Itera
             members = ", ".join(address for address, own in group_of.items() if own == group)
             yield (
                 f"{members} cannot be given to a guest: {', '.join(blocking)} in the same IOMMU "
-                f"group {group} stay with their drivers. Unbind them too, or put the card into a "
-                "slot whose upstream port has ACS"
+                f"group {group} stay with their drivers. Give them to the guest, too, or unbind "
+                "them, or put the card into a slot whose upstream port has ACS"
             )
 
 
@@ -217,6 +228,8 @@ def _turn(item: DriverChange) -> Turn:
         writes.append((f"{base}/driver/unbind", item.address))
     if item.after not in (None, item.before):
         writes.append((_PROBE, item.address))
+    if item.override is not None and item.override != item.after:
+        writes.append((f"{base}/driver_override", f"{item.override}\n"))
     return Turn(tuple(writes), f"{base}/driver", item.after)
 
 

@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The order of steps that isolates a VF, written once.
+"""The order of steps in which a guest gets a device, written once.
 
-A VF that is not as it must be loses its driver. Then a run sets its attributes and reads them back.
-Last, it reads all attributes of all VFs once more. A VF whose attributes are all right gets its
-driver. Any other stays without one, and the other VFs of the run go on.
+A device that is not as it must be loses its driver. Then a run sets the attributes of a VF and
+reads them back. Last, it reads all attributes of all VFs once more. A VF whose attributes are all
+right gets its driver. Any other stays without one, and the other devices of the run go on. A whole
+function has no attributes, so nothing comes between its drivers.
 """
 
 from __future__ import annotations
@@ -30,23 +31,27 @@ if t.TYPE_CHECKING:
 
 
 class Target(t.NamedTuple):
-    """A VF, where it is on PCI, and its attributes and driver to be.
+    """A device, where it is on PCI, and its attributes and driver to be.
 
-    The VF may go without those attributes of *optional* that are refused.
+    *vf* is `None` for a whole function, which has no attributes. *name* is what a person calls the
+    device. A VF may go without those attributes of *optional* that are refused. *override* is the
+    `driver_override` that the device keeps; `None` for the one that gives it its driver.
     """
 
-    vf: _attributes.Vf
+    vf: _attributes.Vf | None
     address: str
     values: t.Mapping[str, t.Any]
     driver: str | None
     optional: t.Mapping[str, t.Any] = {}
+    name: str = ""
+    override: str | None = None
 
 
 class IsolationStep(t.NamedTuple):
-    """What a run does to one VF, in this order; `None` for what it need not do.
+    """What a run does to one device, in this order; `None` for what it need not do.
 
     *expected* is what the attributes must be when the VF gets its driver. It is `None` if the PF
-    must keep no attributes for its VFs.
+    must keep no attributes for its VFs, or if the device is no VF.
     """
 
     target: Target
@@ -58,7 +63,7 @@ class IsolationStep(t.NamedTuple):
 
 
 class Failures(t.NamedTuple):
-    """Why VFs *failed*, by address, and why attributes were *refused*, by address and name."""
+    """Why devices *failed*, by address, and why attributes were *refused*, by address and name."""
 
     failed: dict[str, str]
     refused: dict[str, dict[str, str]]
@@ -77,7 +82,7 @@ def plan(
     def changes(
         wanted: t.Iterable[tuple[Target, t.Mapping[str, t.Any]]],
     ) -> dict[_attributes.Vf, _attributes.AttributeChange]:
-        asked = [(item.vf, values) for item, values in wanted if values]
+        asked = [(item.vf, values) for item, values in wanted if item.vf and values]
         return {change.vf: change for change in _attributes.plan(asked, states)}
 
     attributes = changes((item, item.values) for item in targets)
@@ -91,11 +96,13 @@ def plan(
     ]
     steps = []
     for item in targets:
+        device = devices[item.address]
+        if item.vf is None:
+            steps.append(_step(item, device, None, None, ()))
+            continue
         dispensable = tuple(group[item.vf] for group in optional if item.vf in group)
         state = states.get(item.vf.ifindex, {}).get(item.vf.number)
-        steps.append(
-            _step(item, devices[item.address], state, attributes.get(item.vf), dispensable)
-        )
+        steps.append(_step(item, device, state, attributes.get(item.vf), dispensable))
     return [step for step in steps if step.unbind or step.attributes or step.optional or step.bind]
 
 
@@ -121,7 +128,7 @@ def _step(
             **target.values,
             **target.optional,
         }
-    bind = _driver.change(device, target.driver)
+    bind = _driver.change(device, target.driver, target.override)
     return IsolationStep(target, unbind, attributes, optional, bind, expected)
 
 
@@ -162,9 +169,9 @@ def _last_look(
     host: Host, steps: t.Iterable[IsolationStep], refused: t.Mapping[str, t.Container[str]]
 ) -> dict[str, str]:
     """Why VFs may not get their drivers, by address, from one look at each PF."""
-    steps = [step for step in steps if step.target.driver]
+    vfs = [(step.target.vf, step) for step in steps if step.target.vf and step.target.driver]
     failed = {}
-    for ifindex in {step.target.vf.ifindex for step in steps}:
+    for ifindex in {vf.ifindex for vf, _step in vfs}:
         states: t.Mapping[int, VfState] | None = None
         problem = None
         try:
@@ -173,11 +180,11 @@ def _last_look(
             pass
         except (SriovError, OSError) as error:
             problem = f"its attributes cannot be read: {error}"
-        for step in (step for step in steps if step.target.vf.ifindex == ifindex):
-            text = problem or _wrong(step, states, refused.get(step.target.address, ()))
+        for vf, step in (item for item in vfs if item[0].ifindex == ifindex):
+            text = problem or _wrong(vf, step, states, refused.get(step.target.address, ()))
             if text:
                 failed[step.target.address] = (
-                    f"{step.target.vf}: right before its driver was bound, "
+                    f"{vf}: right before its driver was bound, "
                     f"{text}; it stays without driver. See which program or driver changes it, and "
                     "run this again"
                 )
@@ -185,7 +192,10 @@ def _last_look(
 
 
 def _wrong(
-    step: IsolationStep, states: t.Mapping[int, VfState] | None, refused: t.Container[str]
+    vf: _attributes.Vf,
+    step: IsolationStep,
+    states: t.Mapping[int, VfState] | None,
+    refused: t.Container[str],
 ) -> str | None:
     """How the VF of *step* differs from what it must be, except for the *refused* attributes."""
     if step.expected is None:
@@ -194,7 +204,7 @@ def _wrong(
         return "its PF now keeps attributes for VFs; it kept none when the run began"
     if states is None:
         return "its PF no longer keeps attributes for VFs"
-    if step.target.vf.number not in states:
+    if vf.number not in states:
         return "the driver of its PF no longer reports it"
     expected = {
         name: value
@@ -203,7 +213,7 @@ def _wrong(
     }
     if "trust" in refused:
         expected["trust"] = False
-    known = states[step.target.vf.number]._asdict()
+    known = states[vf.number]._asdict()
     told = [
         f"{name} {known[name]} where {value} must be"
         for name, value in expected.items()

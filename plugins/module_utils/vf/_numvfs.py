@@ -188,8 +188,16 @@ def plan_all(
     up = {link.name for link in host.netlink.links() if link.up}
     problems = []
     changes = []
+    ledger = _ledger.read(host)
     for item in wanted:
         try:
+            whole = _ledger.function_at(ledger, item.pf.strip().lower())
+            if whole:
+                mzid, entry = whole
+                raise SriovError(
+                    f"PF {item.pf}: materialization {mzid} {entry.has} the whole PF for "
+                    f"{entry.guest}: give the PF no VFs (sriov_numvfs), or dematerialize that first"
+                )
             pf = read(host, item.pf)
             changes.append(plan(pf, pf.interface is None or pf.interface in up, item))
         except SriovError as error:
@@ -228,7 +236,7 @@ def _missed(host: Host, plan: VfCountPlan) -> list[str]:
     return [
         f"VF {entry.vf} of PF {pf}: materialization {mzid} {entry.has} it for "
         f"{entry.node}.{entry.nic}"
-        for mzid, entries in (_ledger.read(host).items() if lowered else ())
+        for mzid, entries in (_ledger.vfs(_ledger.read(host)).items() if lowered else ())
         for entry in entries
         for pf, name, count, known in lowered
         if name in (entry.pf_mac, entry.pf_address) and entry.vf >= max(count, known)

@@ -197,6 +197,10 @@ class _Allocation:
         own = {}
         for mzid, entries in state["materializations"].items():
             for entry in entries:
+                if "kind" in entry:
+                    # Nobody gets a VF of a PF that a guest has as a whole.
+                    self._lock(host, entry)
+                    continue
                 # If the guest tags its frames itself, the entry has the VLAN and the VF has none.
                 values = {**entry["values"], "vlan": entry["vlan"]}
                 holding = _KnownHolding(host, entry["pf_mac"], entry["vf"], values)
@@ -212,6 +216,14 @@ class _Allocation:
                     # A VF without driver is nobody's, but its frames would still be on that VLAN.
                     self._use(host, pf["mac"], vf["index"] if vf["driver"] else None, vf)
         return own
+
+    def _lock(self, host: str, entry: t.Mapping[str, t.Any]) -> None:
+        """Note a whole function: none of its VFs is free."""
+        function = self._by_mac.get((host, entry["pf_mac"]))
+        if function:
+            function.taken.update(range(function.count))
+        if entry["vlan"]:
+            self._vlans.add((function.domain if function else None, entry["vlan"]))
 
     def _use(
         self, host: str, pf_mac: str, index: int | None, values: t.Mapping[str, t.Any]

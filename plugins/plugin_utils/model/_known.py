@@ -141,6 +141,11 @@ def _each(check: _Check) -> _Check:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
+def _is_entry(value: t.Any) -> bool:
+    """Return whether a value is an entry of a ledger: a whole function, or without kind a VF."""
+    return _has(value, _FUNCTION if isinstance(value, dict) and "kind" in value else _ENTRY)
+
+
 def _is_time(value: t.Any) -> bool:
     try:
         return isinstance(value, str) and _time(value).strftime(_TIME) == value
@@ -162,10 +167,15 @@ _ENTRY: dict[str, _Check] = {
     "values": _is(dict),
     "runs": _each(_TEXT),
 }
+_FUNCTION: dict[str, _Check] = {
+    **dict.fromkeys(("kind", "node", "nic", "address", "identity", "state"), _TEXT),
+    **dict.fromkeys(("pf_name", "pf_mac"), _OPTIONAL_TEXT),
+    "vlan": _is(int, type(None)),
+    "runs": _each(_TEXT),
+}
 _LEDGER: dict[str, _Check] = {
     "materializations": lambda value: (
-        isinstance(value, dict)
-        and all(_each(lambda entry: _has(entry, _ENTRY))(entries) for entries in value.values())
+        isinstance(value, dict) and all(_each(_is_entry)(entries) for entries in value.values())
     )
 }
 _VF: dict[str, _Check] = {"index": _NUMBER, "driver": _OPTIONAL_TEXT}

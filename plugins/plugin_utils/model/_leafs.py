@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VLANs that the ports of leaf switches must carry for VFs. PRIVATE to the collection.
+"""The VLANs that the ports of leaf switches must carry for guests. PRIVATE to the collection.
 
 A NIC sends every frame of a VF with the VLAN's tag and takes only such frames for the VF, so the
 port of the leaf must carry the VLAN tagged. The waypoints of a materialization tell what it gives
-to which port. If it has no waypoint at a leaf, somebody else sets that leaf up.
+to which port. The port of a NIC that a guest has as a whole is in access mode, because nobody tags
+there. If a materialization has no waypoint at a leaf, somebody else sets that leaf up.
 """
 
 from __future__ import annotations
@@ -38,15 +39,33 @@ class Uplink(t.NamedTuple):
     link: str
     segment: t.Any
     vlan: int
+    access: bool = False
 
 
 def ports(uplinks: t.Iterable[Uplink]) -> list[dict[str, t.Any]]:
-    """Return for each port its ``leaf``, ``port``, ``host``, ``pf`` and ``vlans``, all sorted."""
-    vlans = collections.defaultdict(set)
+    """Return for each port its ``leaf``, ``port``, ``host``, ``pf`` and VLANs, all sorted.
+
+    ``vlans`` are tagged. A port of mode ``access`` has none, but an ``access_vlan``.
+    """
+    vlans: dict[tuple[str, str, str, str], set[int]] = collections.defaultdict(set)
+    access: dict[tuple[str, str, str, str], int] = {}
     for uplink in uplinks:
-        vlans[uplink.leaf, uplink.port or "", uplink.host, uplink.pf].add(uplink.vlan)
+        key = uplink.leaf, uplink.port or "", uplink.host, uplink.pf
+        tagged = vlans[key]
+        if uplink.access:
+            access[key] = uplink.vlan
+        else:
+            tagged.add(uplink.vlan)
     return [
-        {"leaf": leaf, "port": port or None, "host": host, "pf": pf, "vlans": sorted(carried)}
+        {
+            "leaf": leaf,
+            "port": port or None,
+            "host": host,
+            "pf": pf,
+            "mode": "access" if (leaf, port, host, pf) in access else "trunk",
+            "vlans": sorted(carried),
+            "access_vlan": access.get((leaf, port, host, pf)),
+        }
         for (leaf, port, host, pf), carried in sorted(vlans.items())
     ]
 
@@ -74,7 +93,8 @@ def problems(uplinks: t.Sequence[Uplink], segments: t.Iterable[t.Any]) -> t.Iter
         key = segment, uplink.leaf, uplink.port, uplink.vlan
         if key not in lacking:
             waypoints = ports[segment].get((uplink.leaf, uplink.port), [])
-            lacking[key] = list(itertools.islice(_lacking(uplink, waypoints), _TOLD))
+            wrong = _not_access(uplink, waypoints) if uplink.access else _lacking(uplink, waypoints)
+            lacking[key] = list(itertools.islice(wrong, _TOLD))
         yield from (f"{uplink.what} {what}" for what in lacking[key])
     yield from _shared_vlans(uplinks)
 
@@ -83,11 +103,13 @@ class _Carried(t.NamedTuple):
     """The VLANs that a waypoint carries.
 
     ``untagged`` is None if it carries all without a tag. ``tagged`` has a set for each list. Lists
-    may be long and full of repetitions, so this goes through them once.
+    may be long and full of repetitions, so this goes through them once. ``access`` is the VLAN of a
+    port in access mode.
     """
 
     untagged: set[int] | None
     tagged: list[set[int]]
+    access: int | None
 
 
 def _by_port(segment: t.Any) -> dict[tuple[str, str], list[_Carried]]:
@@ -110,6 +132,7 @@ def _carried(waypoint: t.Any) -> _Carried:
             for vlans in (waypoint.trunk.vids, bridge.tagged)
             if vlans
         ],
+        waypoint.access.vid if access else None,
     )
 
 
@@ -138,6 +161,20 @@ def _lacking(uplink: Uplink, waypoints: t.Sequence[_Carried]) -> t.Iterator[str]
                 f"VLAN {uplink.vlan}, but the waypoint at {where} has"
                 f" {listed([str(vlan) for vlan in told]) or 'no VLAN'}"
             )
+
+
+def _not_access(uplink: Uplink, waypoints: t.Sequence[_Carried]) -> t.Iterator[str]:
+    where = f"port {uplink.port} of leaf {uplink.leaf}"
+    if not waypoints:
+        yield (
+            f"NIC {uplink.pf} of {uplink.host} is cabled to {where}, where link"
+            f" {_names.quoted(uplink.link)} has no waypoint of access mode with VLAN {uplink.vlan}"
+        )
+    for waypoint in waypoints:
+        if waypoint.access is None:
+            yield f"the NIC is whole, but the waypoint at {where} is not in access mode"
+        elif waypoint.access != uplink.vlan:
+            yield f"VLAN {uplink.vlan}, but the waypoint at {where} has VLAN {waypoint.access}"
 
 
 def _shared_vlans(uplinks: t.Iterable[Uplink]) -> t.Iterator[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a materialization to the VFs that it takes on each host. PRIVATE to the collection."""
+"""From a materialization to the devices that it takes on each host. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -26,22 +26,35 @@ MTUS = range(68, 65536)
 """From the smallest of IPv4 (RFC 791) to the largest that Linux takes."""
 
 
-def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str, t.Any]:
-    """Return the VFs that a materialization takes, after checking all of it against the inventory.
+Offered = t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]
+"""What each host offers."""
+
+
+def vfs(
+    materialization: t.Any,
+    pfs: t.Mapping[str, t.Sequence[Pf]],
+    nics: Offered | None = None,
+    functions: Offered | None = None,
+) -> dict[str, t.Any]:
+    """Return the devices that a materialization takes, after checking it against the inventory.
 
     :param materialization: the message ``Materialization``
     :param pfs: the ``sriov_pfs`` of every host that may be touched
+    :param nics: the ``sriov_nics`` of these hosts, which give no VFs
+    :param functions: what ``sriov_functions`` of these hosts has for this materialization
     :returns: ``mzid``; ``hosts``: for each host with a VF the list of its VFs, sorted by PF and
-        index; and ``leafs``: see ``_leafs.ports``. A VF has ``node``, ``nic``, ``link``, ``pf``
+        index; ``functions``: for each host with a whole function the list of these, sorted by node
+        and NIC; and ``leafs``: see ``_leafs.ports``. A VF has ``node``, ``nic``, ``link``, ``pf``
         (``name`` and ``mac``), ``vf_index``, ``mac``, ``vlan``, ``mtu`` in bytes or None, and
-        ``addresses``
+        ``addresses``. A function has ``node``, ``nic`` and ``function``. A NIC of the model also
+        has ``link``, ``pf`` (its name), ``vlan``, ``mtu`` and ``addresses``
     :raises InputError: lists everything that is wrong
     """
     for host, offered in pfs.items():
         for pf in offered:
             if missing := {"name", "mac", "max_vfs"} - set(pf):
                 raise InputError(f"pfs: a PF of host {host} lacks {', '.join(sorted(missing))}")
-    reader = _MaterializationReader(materialization, pfs)
+    reader = _MaterializationReader(materialization, pfs, nics or {}, functions or {})
     result = reader.read()
     if reader.problems:
         raise reader.problems.refusal(f"materialization {result['mzid']}")
@@ -49,14 +62,24 @@ def vfs(materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> dict[str
 
 
 def hosts(materialization: t.Any) -> set[str]:
-    """Return the hosts that a materialization takes VFs of; nothing of it is checked."""
+    """Return the hosts that a materialization takes VFs or NICs of; nothing is checked."""
     return {
         endpoint.host
         for link in materialization.links
         for segment in link.realization.segments.values()
         for endpoint in segment.endpoints
-        if endpoint.WhichOneof("interface") == "vf"
+        if endpoint.WhichOneof("interface") == "vf" or _is_whole(endpoint)
     }
+
+
+def vm_hosts(materialization: t.Any) -> set[str]:
+    """Return the hosts that its VMs are allocated on; nothing of it is checked."""
+    return {vm.vm_alloc.resource for vm in materialization.vms} - {""}
+
+
+def _is_whole(endpoint: t.Any) -> bool:
+    """Return whether an endpoint is a whole NIC of a host, for a VM."""
+    return endpoint.WhichOneof("interface") == "phy" and endpoint.virtual and bool(endpoint.host)
 
 
 def mzid(materialization: t.Any) -> str:
@@ -67,10 +90,18 @@ def mzid(materialization: t.Any) -> str:
 class _MaterializationReader:
     """Reads to the end, whatever is wrong, and lists it in ``problems``."""
 
-    def __init__(self, materialization: t.Any, pfs: t.Mapping[str, t.Sequence[Pf]]) -> None:
+    def __init__(
+        self,
+        materialization: t.Any,
+        pfs: t.Mapping[str, t.Sequence[Pf]],
+        nics: Offered,
+        functions: Offered,
+    ) -> None:
         self.problems = Problems()
         self._materialization = materialization
         self._pfs = pfs
+        self._nics = nics
+        self._functions = functions
         self._uplinks: list[_leafs.Uplink] = []
         # The hosts of each node, and the MAC addresses of each NIC. Two of a kind contradict each
         # other.
@@ -100,8 +131,20 @@ class _MaterializationReader:
             for endpoint in segment.endpoints
             if endpoint.WhichOneof("interface") == "vf"
         ]
+        whole = [
+            (endpoint.host, self._nic(link, segment, endpoint))
+            for link, segment in self._segments()
+            for endpoint in segment.endpoints
+            if _is_whole(endpoint)
+        ]
+        others = [
+            (host, self._function(host, item))
+            for host, items in self._functions.items()
+            for item in items
+        ]
         self._refuse_repeated(found)
-        self._refuse_virtio(found)
+        self._refuse_repeated_functions([*whole, *others], found)
+        self._refuse_virtio([*found, *whole])
         self.problems.extend(
             _leafs.problems(self._uplinks, [segment for _link, segment in self._segments()])
         )
@@ -111,6 +154,7 @@ class _MaterializationReader:
         return {
             "mzid": ".".join(part or "?" for part in ids),
             "hosts": dict(hosts),
+            "functions": _by_host([*whole, *others]),
             "leafs": _leafs.ports(self._uplinks),
         }
 
@@ -149,7 +193,7 @@ class _MaterializationReader:
                     vlan=vf.vid,
                 )
             )
-        self._check_endpoint(link, segment, endpoint, what)
+        self._check_endpoint(link, segment, endpoint, what, vf.vid)
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
             "nic": self._checked(_names.NIC.check, vf.virtif.name, f"{what} NIC"),
@@ -165,9 +209,92 @@ class _MaterializationReader:
             ],
         }
 
-    def _check_endpoint(self, link: str, segment: t.Any, endpoint: t.Any, what: str) -> None:
-        """See that it agrees with its VM, its segment, and what a VF can have."""
-        vlan = endpoint.vf.vid
+    def _nic(self, link: str, segment: t.Any, endpoint: t.Any) -> dict[str, t.Any]:
+        """Return a whole NIC. Its guest sends without tag, on the VLAN of the segment."""
+        name = self._nic_name(endpoint)
+        what = f"{_names.quoted(endpoint.node)} {_names.quoted(name)}:"
+        pf = self._checked(self._whole_pf, endpoint.host, endpoint.phy, what)
+        vlan = segment.vid
+        if pf and (leaf := pf.get("leaf")):
+            self._uplinks.append(
+                _leafs.Uplink(
+                    what=what,
+                    host=endpoint.host,
+                    pf=pf["name"],
+                    leaf=leaf["host"],
+                    port=leaf["port"],
+                    link=link,
+                    segment=segment,
+                    vlan=vlan,
+                    access=True,
+                )
+            )
+        self._check_endpoint(link, segment, endpoint, what, vlan)
+        return {
+            "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
+            "nic": self._checked(_names.NIC.check, name, f"{what} NIC"),
+            "link": self._checked(_names.link, link, f"{what} link"),
+            "function": pf["mac"] if pf else None,
+            "pf": pf["name"] if pf else None,
+            "vlan": vlan,
+            "mtu": endpoint.mtu or None,
+            "addresses": [],
+        }
+
+    def _nic_name(self, endpoint: t.Any) -> str:
+        """Return the guest's name of a whole NIC: the port of its VM that has the NIC's MAC.
+
+        If no port has it, the guest calls the NIC what the host calls it.
+        """
+        for (node, name), macs in self._macs.items():
+            if node == endpoint.node and any(
+                mac and _names.same_mac(mac, endpoint.phy.mac) for mac in macs
+            ):
+                return name
+        return str(endpoint.phy.name)
+
+    def _function(self, host: str, item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Return an item of ``sriov_functions``."""
+        node, nic = item.get("node"), item.get("nic")
+        what = f"sriov_functions of {host}: {_names.quoted(str(node))} {_names.quoted(str(nic))}:"
+        if unknown := set(item) - _FUNCTION_KEYS:
+            self.problems.append(f"{what} unknown key {_names.quoted(str(min(unknown, key=str)))}")
+        if not isinstance(item.get("function"), str):
+            self.problems.append(
+                f"{what} function must be a text: a PCI address, vendor:device or a class"
+            )
+        allocated = self._hosts.get(str(node), {})
+        if host not in allocated:
+            where = ", ".join(allocated) or "no host"
+            self.problems.append(f"{what} its VM is allocated on {where}")
+        return {
+            **{key: value for key, value in item.items() if key in _FUNCTION_KEYS},
+            "node": self._checked(_names.NODE.check, str(node), f"{what} node"),
+            "nic": self._checked(_names.NIC.check, str(nic), f"{what} nic"),
+        }
+
+    def _refuse_repeated_functions(
+        self, whole: list[tuple[str, dict[str, t.Any]]], vfs: list[tuple[str, dict[str, t.Any]]]
+    ) -> None:
+        nics = collections.Counter((vf["node"], vf["nic"]) for _host, vf in [*vfs, *whole])
+        for node, nic in {(item["node"], item["nic"]) for _host, item in whole}:
+            if node and nic and nics[node, nic] > 1:
+                self.problems.append(f"NIC {node} {nic} is taken {nics[node, nic]} times")
+        taken = collections.Counter((host, item["function"]) for host, item in whole)
+        for (host, function), count in taken.items():
+            if function and count > 1:
+                self.problems.append(f"{function} of {host} is taken {count} times as a whole")
+        with_vfs = {(host, vf["pf"]["mac"]) for host, vf in vfs if vf["pf"]}
+        for host, item in whole:
+            if (host, item["function"]) in with_vfs:
+                self.problems.append(
+                    f"PF {item.get('pf')} of {host} is taken as a whole, and VFs of it"
+                )
+
+    def _check_endpoint(
+        self, link: str, segment: t.Any, endpoint: t.Any, what: str, vlan: int
+    ) -> None:
+        """See that it agrees with its VM, its segment, and what a NIC can have."""
         for host in self._hosts.get(endpoint.node, ()):
             if host != endpoint.host:
                 self.problems.append(
@@ -184,7 +311,11 @@ class _MaterializationReader:
         if endpoint.mtu and endpoint.mtu not in MTUS:
             self.problems.append(f"{what} MTU {endpoint.mtu} is outside 68 to 65535")
 
-    def _pf(self, host: str, interface: t.Any, what: str) -> Pf:
+    def _whole_pf(self, host: str, interface: t.Any, what: str) -> Pf:
+        """Return the NIC that is meant, as `_pf` does, also if it gives no VFs."""
+        return self._pf(host, interface, what, whole=True)
+
+    def _pf(self, host: str, interface: t.Any, what: str, *, whole: bool = False) -> Pf:
         """Return the PF that is meant, with the MAC address by which its host finds it.
 
         If the facility model gives the PF no name, its MAC address is its name.
@@ -192,7 +323,8 @@ class _MaterializationReader:
         if host not in self._pfs:
             raise InputError(f"{what} host {_names.quoted(host)} is not in this play")
         mac = _names.mac(interface.mac, f"{what} MAC of the PF") if interface.mac else None
-        for pf in self._pfs[host]:
+        pfs = [*self._pfs[host], *(self._nics.get(host, ()) if whole else ())]
+        for pf in pfs:
             if _is_meant(pf, mac, interface.name):
                 if not (pf["mac"] or mac):
                     raise InputError(
@@ -201,7 +333,7 @@ class _MaterializationReader:
                     )
                 known = pf["mac"] or mac
                 return {**pf, "name": pf["name"] or known, "mac": known}
-        offered = listed([f"{pf['name']} ({pf['mac']})" for pf in self._pfs[host]])
+        offered = listed([f"{pf['name']} ({pf['mac']})" for pf in pfs])
         raise InputError(
             f"{what} PF {_names.quoted(interface.name)} ({mac}) is none that {host} offers:"
             f" {offered or 'it offers no PF'}"
@@ -254,9 +386,12 @@ class _MaterializationReader:
         Source: MergeTB, mars merge request 113.
         """
         taken: dict[str, dict[str, Pf]] = collections.defaultdict(dict)
-        for host, vf in found:
-            if vf["pf"]:
-                taken[host][_label(host, vf["pf"])] = vf["pf"]
+        for host, item in found:
+            pf = item["pf"]
+            if pf:
+                # A whole NIC has its name and MAC beside each other.
+                pf = pf if isinstance(pf, dict) else {"name": pf, "mac": item["function"]}
+                taken[host][_label(host, pf)] = pf
         for link, segment in self._segments():
             for host, interface in _virtio(segment):
                 for label, pf in taken.get(host, {}).items():
@@ -270,6 +405,21 @@ class _MaterializationReader:
                             f"link {_names.quoted(link)} comes to {host} by virtio on {label},"
                             " and the materialization takes a VF of it; one PF cannot serve both"
                         )
+
+
+_FUNCTION_KEYS = {"node", "nic", "function", "driver", "console"}
+
+
+def _by_host(
+    found: t.Iterable[tuple[str, dict[str, t.Any]]],
+) -> dict[str, list[dict[str, t.Any]]]:
+    hosts: dict[str, list[dict[str, t.Any]]] = collections.defaultdict(list)
+    for host, item in sorted(found, key=lambda each: (each[0], str(each[1]["node"]))):
+        hosts[host].append(item)
+    return {
+        host: sorted(items, key=lambda item: (str(item["node"]), str(item["nic"])))
+        for host, items in hosts.items()
+    }
 
 
 def _virtio(segment: t.Any) -> t.Iterator[tuple[str, t.Any]]:

@@ -138,6 +138,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "host": "2 string",
         "node": "3 string",
         "mac": "5 string",
+        "phy": "6 oneof interface PhysicalInterface",
         "vlan": "7 oneof interface VLANInterface",
         "mtu": "10 uint32",
         "virtual": "11 bool",
@@ -167,7 +168,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     "PhysicalInterface": {"name": "1 string", "mac": "2 string"},
     "VLANInterface": {"parent": "3 PhysicalInterface"},
     "VLANTrunkPort": {"port": "1 PhysicalInterface", "vids": "2 repeated uint32"},
-    "VLANAccessPort": {"port": "1 PhysicalInterface"},
+    "VLANAccessPort": {"port": "1 PhysicalInterface", "vid": "2 uint32"},
     "VLANTapPort": {"node": "1 string"},
     "BridgeMember": {
         "untagged": "2 repeated uint32",

@@ -101,6 +101,11 @@ def _host(
     for pf, count in collections.Counter(pf["name"] for pf in pfs if pf["name"]).items():
         if count > 1:
             raise InputError(f"resource {name}: {count} PFs have the name {pf!r}; rename them")
+    nics = [
+        _pf(resource, nic, port, element, cabling)
+        for nic, port, element in _ports(resource)
+        if _is_whole(port, offered)
+    ]
     roles = _values("Role", resource.roles)
     groups = [f"role_{role}".lower() for role in roles]
     groups += sorted({f"leaf_{pf['leaf']['host']}" for pf in pfs if pf["leaf"]})
@@ -120,7 +125,8 @@ def _host(
             "xir_alloc": _values("AllocMode", resource.alloc),
             "sriov_pfs": pfs,
             "sriov_max_vfs": sum(pf["max_vfs"] for pf in pfs),
-        },
+        }
+        | ({"sriov_nics": nics} if nics else {}),
         groups=groups,
     )
 
@@ -148,6 +154,15 @@ def port_roles(port: t.Any) -> list[str | int]:
 
 def _is_offered(port: t.Any, link_roles: frozenset[str]) -> bool:
     return port.sriov.Pf.MaxVFs > 0 and not link_roles.isdisjoint(port_roles(port))
+
+
+def _is_whole(port: t.Any, link_roles: frozenset[str]) -> bool:
+    """Return whether a guest can get the port only as a whole: it gives no VFs, and is none."""
+    return (
+        port.sriov.WhichOneof("Data") is None
+        and bool(port.mac)
+        and not link_roles.isdisjoint(port_roles(port))
+    )
 
 
 def _pf(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device map: which VF each guest's NIC is, and how QEMU and libvirt get it. PRIVATE.
+"""The device map: which device a guest has, and how QEMU and libvirt get it. PRIVATE.
 
 docs/device_map.md describes the document.
 """
@@ -23,8 +23,11 @@ VERSION = 1
 """The version of the document. A change that breaks its readers raises it."""
 
 TRUNK = "trunk"
+ACCESS = "access"
 VLAN_MODES = ("vst", TRUNK)
-"""Who tags the frames: the NIC (``vst``) or the guest (``trunk``)."""
+"""Who tags the frames of a VF: the NIC (``vst``) or the guest (``trunk``)."""
+VF, FUNCTION = "vf", "function"
+"""The kinds of devices."""
 
 Device = t.Mapping[str, t.Any]
 
@@ -39,9 +42,10 @@ _PCI_ADDRESS = re.compile(
 def device_map(entries: t.Iterable[Device], mzid: str) -> dict[str, t.Any]:
     """Return the device map of a materialization.
 
-    :param entries: for each guest NIC ``node``, ``nic``, ``host``, ``pci_address``, ``pf``,
-        ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver`` and ``numa_node``. The
-        last three may be None. The map leaves out other keys
+    :param entries: for each device of a guest ``kind``, ``node``, ``nic``, ``host``,
+        ``pci_address``, ``pf``, ``vf_index``, ``mac``, ``vlan``, ``vlan_mode``, ``mtu``, ``driver``
+        and ``numa_node``. The last three may be None, and more for a whole function. Without
+        ``kind``, it is a VF. The map leaves out other keys
     :param mzid: id of the materialization
     :raises InputError: an entry lacks a value or has a wrong one, or two entries have one VF or NIC
     """
@@ -86,21 +90,44 @@ def is_of(path: str, mzid: str) -> bool:
 def _device(entry: Device) -> dict[str, t.Any]:
     node, nic = _string(entry, "node"), _string(entry, "nic")
     what = f"device {_names.quoted(node)} {_names.quoted(nic)}:"
+    kind = entry.get("kind", VF)
+    if kind not in (VF, FUNCTION):
+        raise InputError(f"{what} kind {_names.quoted(str(kind))} must be vf or function")
+    network = _vf(entry, what) if kind == VF else _function(entry, what)
     device = {
+        "kind": kind,
         "node": _names.NODE.check(node, f"{what} node"),
         "nic": _names.NIC.check(nic, f"{what} nic"),
         "host": _names.HOST.check(_string(entry, "host"), f"{what} host"),
         "pci_address": _pci_address(entry).group(),
-        "pf": _names.text(_string(entry, "pf"), f"{what} pf"),
-        "vf_index": _integer(entry, "vf_index", range(65536), what),
-        "mac": _names.mac(_string(entry, "mac"), f"{what} mac"),
-        "vlan": _integer(entry, "vlan", range(1, 4095), what),
-        "vlan_mode": _vlan_mode(entry, what),
+        **network,
         "mtu": _integer(entry, "mtu", range(68, 65536), what, none=True),
         "driver": _names.text(entry.get("driver") or "", f"{what} driver") or None,
         "numa_node": _integer(entry, "numa_node", range(65536), what, none=True),
     }
     return device | {"qemu_args": qemu_args([device]), "libvirt_xml": libvirt_xml(device)}
+
+
+def _vf(entry: Device, what: str) -> dict[str, t.Any]:
+    return {
+        "pf": _names.text(_string(entry, "pf"), f"{what} pf"),
+        "vf_index": _integer(entry, "vf_index", range(65536), what),
+        "mac": _names.mac(_string(entry, "mac"), f"{what} mac"),
+        "vlan": _integer(entry, "vlan", range(1, 4095), what),
+        "vlan_mode": _vlan_mode(entry, what),
+    }
+
+
+def _function(entry: Device, what: str) -> dict[str, t.Any]:
+    """Return the part about the network, which only a NIC has."""
+    is_nic = entry.get("pf") is not None
+    return {
+        "pf": _names.text(_string(entry, "pf"), f"{what} pf") if is_nic else None,
+        "vf_index": None,
+        "mac": _names.mac(_string(entry, "mac"), f"{what} mac") if is_nic else None,
+        "vlan": _integer(entry, "vlan", range(1, 4095), what, none=not is_nic),
+        "vlan_mode": ACCESS if is_nic else None,
+    }
 
 
 def _vlan_mode(entry: Device, what: str) -> str:
@@ -161,7 +188,7 @@ def qemu_args(devices: t.Iterable[Device], *, iommufd: bool = False) -> list[str
 def libvirt_xml(device: Device) -> str:
     """Return the ``<hostdev>`` element that gives a libvirt domain the device.
 
-    libvirt does not manage the device: the VF has its driver already, and keeps it.
+    libvirt does not manage the device: the device has its driver already, and keeps it.
 
     :raises InputError: the name or the PCI address is unusable
     """

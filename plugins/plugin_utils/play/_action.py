@@ -71,6 +71,20 @@ class Play:
             hosts, "sriov_pfs", "use the inventory plugin mergetb.sriov.xir, or set it"
         )
 
+    def functions(self, host: str, mzid: str) -> list[dict[str, t.Any]]:
+        """Return what ``sriov_functions`` of a host has for a materialization.
+
+        :raises InputError: the variable has another form
+        """
+        found = self.variable(host, "sriov_functions", {})
+        items = found.get(mzid, []) if isinstance(found, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise InputError(
+                f"host {host}: sriov_functions must have a list of functions for each id of a"
+                " materialization, each with node, nic and function"
+            )
+        return items
+
     def results(self, hosts: t.Iterable[str], name: str) -> dict[str, t.Any]:
         """Return the results that a task has registered as ``name``, by host.
 

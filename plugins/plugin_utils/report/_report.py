@@ -188,7 +188,10 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
     if error and not cached:
         return ReportHost(name, error, "", [_pf(None, pf, []) for pf in declared])
     holdings: dict[str, list[_ReportedHolding]] = collections.defaultdict(list)
+    functions: list[_ReportedHolding] = []
     for mzid, entries in facts["materializations"].items():
+        functions += [_ReportedHolding(mzid, entry) for entry in entries if "kind" in entry]
+        entries = [entry for entry in entries if "kind" not in entry]
         held = {(entry["pf_mac"], entry["vf"]) for entry in entries if not _is_reserved(entry)}
         for entry in entries:
             # A VF that is held, and reserved to be changed, is one VF.
@@ -205,7 +208,29 @@ def _host(name: str, facts: Facts, declared: t.Sequence[t.Mapping[str, t.Any]]) 
         if pf["vfs"] or pf["mac"] in holdings:
             pfs.append(_pf(pf, None, holdings.pop(pf["mac"], [])))
     pfs += [_pf(None, None, gone) for gone in holdings.values()]
+    # A function that is held, and reserved to be changed, is one function.
+    at = {each.entry["address"]: each for each in sorted(functions, key=_is_held)}
+    for holding in at.values():
+        _add_function(pfs, holding)
     return ReportHost(name, error, cached.get("asked", ""), pfs)
+
+
+def _is_held(holding: _ReportedHolding) -> bool:
+    return not _is_reserved(holding.entry)
+
+
+def _add_function(pfs: list[ReportPf], holding: _ReportedHolding) -> None:
+    """Note at its PF that a guest has it as a whole; a function that is no PF stands for itself."""
+    mzid, entry = holding
+    note = f"{mzid} has it as a whole for {entry['node']}.{entry['nic']}"
+    if entry["state"] != "ready":
+        note += f" ({_reservation(entry) or 'a run began and did not end; run it again'})"
+    for index, pf in enumerate(pfs):
+        if pf.mac and pf.mac == entry["pf_mac"]:
+            pfs[index] = pf._replace(note=note)
+            return
+    name = f"function {entry['address']} {entry['pf_name'] or entry['identity']}"
+    pfs.append(ReportPf(name, entry["pf_mac"] or "", "", "", None, note, []))
 
 
 def _error(facts: Facts) -> str:

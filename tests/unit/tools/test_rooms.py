@@ -56,6 +56,8 @@ def test_newcomers_questions_lead_to_files() -> None:
 WITHOUT_TEST = {
     "callback/progress": "tests/unit/roles/test_waves.py plays it",
     "doc_fragments/_attributes": "documentation",
+    "module_utils/claim/_vf": "test__plan.py and test__objections.py beside it call it",
+    "module_utils/claim/_whole": "tests/unit/plugins/module_utils/claim/test__function.py calls it",
     "module_utils/firmware/_vendors": "a table",
     "module_utils/machine/_errors": "types",
     "module_utils/machine/_text": "patterns that all tests of addresses need",

@@ -28,9 +28,9 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledg
 SECONDS = 60
 
 
-def entries(host: Host) -> dict[tuple[str, int], _ledger.Entry]:
+def entries(host: Host) -> dict[tuple[str, int], _ledger.VfEntry]:
     """What is held, by PF and VF; what is only reserved is as it was."""
-    known = [entry for entries in _ledger.read(host).values() for entry in entries]
+    known = [entry for entries in _ledger.vfs(_ledger.read(host)).values() for entry in entries]
     return {entry.key: entry for entry in known if entry.held}
 
 
@@ -41,7 +41,7 @@ def driver(host: Host, address: str) -> str | None:
 MOMENTS: dict[str, t.Callable[[Host], bool]] = {
     "nothing is written": lambda host: True,
     "the VFs are reserved": lambda host: any(
-        not entry.held for entries in _ledger.read(host).values() for entry in entries
+        not entry.held for entries in _ledger.vfs(_ledger.read(host)).values() for entry in entries
     ),
     "the ledger says what will be": lambda host: any(
         entry.state != _ledger.READY for entry in entries(host).values()

@@ -181,7 +181,7 @@ class Scene:
 
     def check_killed(self, earlier: dict[Vf, tuple[t.Any, str | None]], point: str) -> None:
         """No VF is with a guest driver and not isolated, none changed and not remembered."""
-        held = {e.key: e for e in _ledger.read(self.host).get(MZID, []) if e.held}
+        held = {e.key: e for e in _ledger.vfs(_ledger.read(self.host)).get(MZID, []) if e.held}
         for vf, (attributes, driver) in self.state().items():
             assert (attributes, driver) == self.before[vf] or vf in held, f"{point}: {vf} forgotten"
             if driver == "vfio-pci" and (attributes, driver) != earlier[vf]:

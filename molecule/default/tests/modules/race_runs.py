@@ -78,7 +78,7 @@ def raced(runs: int, mac: str) -> list[tuple[str, str]]:
 def ledger() -> dict[str, t.Any]:
     return {
         mzid: [[entry.vf, entry.values["vlan"], entry.state] for entry in entries]
-        for mzid, entries in _ledger.read(Host()).items()
+        for mzid, entries in _ledger.vfs(_ledger.read(Host())).items()
     }
 
 

@@ -26,7 +26,7 @@ def test_materialization() -> None:
     result = acting.run("materialization_info", EXPERIMENT, HOSTVARS)
     assert result["mzid"] == "one.hello.demo"
     assert [vf["vlan"] for vf in result["hosts"]["x0"]] == [100, 200, 300]
-    assert {*result} == {"changed", "mzid", "hosts", "leafs", "run"}
+    assert {*result} == {"changed", "mzid", "hosts", "functions", "leafs", "run"}
     assert result["changed"] is False
 
 

@@ -75,7 +75,8 @@ def run(
 def ledger(machine: Machine) -> dict[str, list[int]]:
     """The VF indexes that each materialization holds."""
     return {
-        mzid: [entry.vf for entry in entries] for mzid, entries in _ledger.read(machine).items()
+        mzid: [entry.vf for entry in entries]
+        for mzid, entries in _ledger.vfs(_ledger.read(machine)).items()
     }
 
 
@@ -103,6 +104,7 @@ def test_check_mode_writes_nothing_and_predicts_the_run(machine: Machine, run: R
     assert done["changed"]
     assert [entry["nic"] for entry in remembered[MZID]] == ["eth0", "eth1"]
     assert done["devices"][0] == {
+        "kind": "vf",
         "node": "alpha",
         "nic": "eth0",
         "pci_address": VFS[0],
@@ -239,7 +241,7 @@ def test_attributes_that_are_refused_leave_no_driver_and_a_true_ledger(
     assert "vlan 101" in answer["msg"]
     assert [machine.driver(address) for address in VFS] == ["vfio-pci", None, None]
     assert machine.vf("ens1f0", 1) == BEFORE[1]
-    held = _ledger.read(machine)[MZID]
+    held = _ledger.vfs(_ledger.read(machine))[MZID]
     assert [(entry.vf, entry.state) for entry in held] == [(0, "ready"), (1, "changing")]
     assert "belongs to" in run(mzid="two.hello.demo", vfs=[nic(1)])["msg"]
     run(mzid=MZID, state="absent")
@@ -331,6 +333,7 @@ def carry_out(machine: Machine, phase: str, run: str = "night") -> None:
         "driver": "vfio-pci",
         "force": False,
         "vfs": [],
+        "functions": [],
     }
     policy = {"attributes": None, "unsupported": None, "without_vst": "refuse"}
     params = {**options, **policy, "state": "present", **PHASES[phase]}
@@ -360,7 +363,9 @@ def check_isolation(
 ) -> None:
     """What must hold at every moment: I1, and I7 for the ledger. *before* was the state without
     any materialization, *earlier* the one before the run."""
-    held = {entry.vf: entry for entry in _ledger.read(machine).get(MZID, []) if entry.held}
+    held = {
+        entry.vf: entry for entry in _ledger.vfs(_ledger.read(machine)).get(MZID, []) if entry.held
+    }
     for vf, (attributes, driver) in enumerate(state(machine)):
         if (attributes, driver) != before[vf]:
             assert vf in held, "changed and not remembered"
@@ -420,7 +425,7 @@ def test_rebooted_at_any_point_no_guest_gets_a_vf_that_is_not_isolated(
         reboot(machine)
         outcome = _restore.run(machine, seconds=0)
 
-        held = [entry for entry in _ledger.read(machine).get(MZID, []) if entry.held]
+        held = [entry for entry in _ledger.vfs(_ledger.read(machine)).get(MZID, []) if entry.held]
         assert outcome.ready == sum(entry.state == _ledger.READY for entry in held)
         assert len(outcome.problems) == len(held) - outcome.ready
         for entry in held:

@@ -128,7 +128,9 @@ def test_a_group_that_is_not_viable_is_refused_even_by_force(machine: Machine, r
 
     answer = run(devices=WANTED, force=True)
 
-    assert "0000:01:11.0 (nvme) in the same IOMMU group" in answer["msg"]
+    assert (
+        "0000:01:11.0 (nvme, network controller 8086:10c9) in the same IOMMU group" in answer["msg"]
+    )
     assert machine.log == []
 
 

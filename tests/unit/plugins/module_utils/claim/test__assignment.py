@@ -199,7 +199,7 @@ def test_a_vf_goes_without_what_it_may_go_without(machine: Machine, keeps: bool)
     got: dict[str, t.Any] = {"max_tx_rate": 1000, "trust": True}
     assert machine.vf("ens1f0", 0) == ISOLATED._replace(**got, query_rss=True if keeps else None)
     assert machine.driver(VFS[0]) == "vfio-pci"
-    [held] = _ledger.read(machine)[MZID]
+    [held] = _ledger.vfs(_ledger.read(machine))[MZID]
     assert held.refused == (["link_state"] if keeps else ["link_state", "query_rss"])
     machine.log.clear()
     again = _assignment.run(machine, MZID, [CLAIM], policy)

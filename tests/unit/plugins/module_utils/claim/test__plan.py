@@ -193,6 +193,7 @@ def test_the_devices_of_the_device_map(machine: Machine) -> None:
     policy = Policy("vfio-pci")
     first, second = _assignment.run(machine, MZID, claims, policy, check_mode=True)["devices"]
     assert first == {
+        "kind": "vf",
         "node": "alpha",
         "nic": "eth1",
         "pci_address": VFS[2],

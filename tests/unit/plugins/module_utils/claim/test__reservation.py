@@ -72,7 +72,7 @@ def test_a_change_of_a_held_vf_is_reserved_beside_it(machine: Machine) -> None:
 
     reserve(machine, CLAIM._replace(vlan=200))
 
-    before, wanted = _ledger.read(machine)[MZID]
+    before, wanted = _ledger.vfs(_ledger.read(machine))[MZID]
     assert before == held
     assert (wanted.state, wanted.vlan, wanted.values["vlan"]) == (_ledger.RESERVED, 200, 200)
     for vlan in (100, 200):

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import Entry
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import VfEntry
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine, ledger_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,13 +43,13 @@ STATES = st.sampled_from([_ledger.READY, _ledger.CHANGING, _ledger.LEAVING, _led
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> Entry:
+def entries(draw: st.DrawFn) -> VfEntry:
     vlan = draw(st.integers(1, 4094))
     trunk = draw(st.booleans())
     values = {**ENTRY.values, "mac": draw(MACS), "vlan": vlan, "qos": draw(st.integers(0, 7))}
     state = draw(STATES)
     reserved = state == _ledger.RESERVED
-    return Entry(
+    return VfEntry(
         node=draw(st.text()),
         nic=draw(st.text()),
         pf_name=draw(st.text()),
@@ -77,10 +77,10 @@ LEDGERS = st.lists(
 @settings(deadline=None)
 @given(LEDGERS)
 def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, held: list[tuple[str, Entry]]
+    tmp_path_factory: pytest.TempPathFactory, held: list[tuple[str, VfEntry]]
 ) -> None:
     host = Host(str(tmp_path_factory.mktemp("host")))
-    ledger: dict[str, list[Entry]] = {}
+    ledger: dict[str, list[VfEntry]] = {}
     for mzid, entry in held:
         ledger.setdefault(mzid, []).append(entry)
 
@@ -97,7 +97,7 @@ JSON = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.sampled_from([*Entry._fields, "new"]), JSON)
+@given(st.sampled_from([*VfEntry._fields, "new"]), JSON)
 def test_no_value_of_a_field_is_taken_that_would_not_be_written(
     tmp_path_factory: pytest.TempPathFactory, field: str, value: object
 ) -> None:

@@ -342,8 +342,9 @@ def test_a_group_that_is_not_viable_names_what_blocks_it(machine: Machine, wante
         check(machine, Binding(addresses[0], wanted))
 
     assert str(caught.value).startswith(
-        f"{addresses[0]} cannot be given to a guest: {addresses[1]} (igb), {addresses[3]} (nvme) "
-        "in the same IOMMU group 77"
+        f"{addresses[0]} cannot be given to a guest: "
+        f"{addresses[1]} (igb, network controller 8086:10c9), "
+        f"{addresses[3]} (nvme, network controller 8086:10c9) in the same IOMMU group 77"
     )
     assert "ACS" in str(caught.value)
 

@@ -431,6 +431,7 @@ def test_a_second_run_has_nothing_to_do(
 
         assert not planned(machine, *targets)
         for item in targets:
+            assert item.vf is not None
             assert machine.driver(item.address) == item.driver
             state = machine.vf("ens1f0", item.vf.number)._asdict()
             assert {name: state[name] for name in item.values} == item.values

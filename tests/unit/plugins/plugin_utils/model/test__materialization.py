@@ -95,7 +95,12 @@ def test_vfs_are_sorted_by_pf_and_index() -> None:
 
 def test_materialization_without_vf() -> None:
     materialization = portal.Materialization(rid="one", eid="hello", pid="demo")
-    assert vfs(materialization, {}) == {"mzid": "one.hello.demo", "hosts": {}, "leafs": []}
+    assert vfs(materialization, {}) == {
+        "mzid": "one.hello.demo",
+        "hosts": {},
+        "functions": {},
+        "leafs": [],
+    }
 
 
 def test_link_of_many_nodes() -> None:
@@ -391,6 +396,9 @@ def test_materialization_id(part: str, value: str) -> None:
     assert problem.startswith(f"{part} '")
 
 
+TAGGED = {"mode": "trunk", "access_vlan": None}
+
+
 def test_leafs() -> None:
     cabled = {
         host: [
@@ -403,10 +411,12 @@ def test_leafs() -> None:
     for link in materialization.links:
         link.realization.segments[1].waypoints = []
     assert vfs(materialization, cabled)["leafs"] == [
-        {"leaf": "xleaf0", "port": "swp0", "host": "x0", "pf": "ens1f0", "vlans": [100, 200]},
-        {"leaf": "xleaf0", "port": "swp1", "host": "x1", "pf": "ens1f0", "vlans": [100, 200]},
-        {"leaf": "xleaf1", "port": "swp0", "host": "x0", "pf": "ens1f1", "vlans": [300]},
-        {"leaf": "xleaf1", "port": "swp1", "host": "x1", "pf": "ens1f1", "vlans": [300]},
+        {"leaf": "xleaf0", "port": "swp0", "host": "x0", "pf": "ens1f0", "vlans": [100, 200]}
+        | TAGGED,
+        {"leaf": "xleaf0", "port": "swp1", "host": "x1", "pf": "ens1f0", "vlans": [100, 200]}
+        | TAGGED,
+        {"leaf": "xleaf1", "port": "swp0", "host": "x0", "pf": "ens1f1", "vlans": [300]} | TAGGED,
+        {"leaf": "xleaf1", "port": "swp1", "host": "x1", "pf": "ens1f1", "vlans": [300]} | TAGGED,
     ]
     assert vfs(models.EXPERIMENT)["leafs"] == []
     uncabled = {host: [pf | {"leaf": None} for pf in pfs] for host, pfs in PFS.items()}
@@ -497,3 +507,124 @@ def test_virtio_on_the_pf_of_a_vf_however_its_mac_is_spelled(mac: str) -> None:
         )
     )
     assert any("by virtio on PF ens1f0 on x0" in each for each in problems(materialization))
+
+
+NICS = {"x0": [{"name": "ens2f0", "mac": "04:72:00:00:10:20", "max_vfs": 0, "leaf": None}]}
+WHOLE = portal.PhysicalInterface(name="ens2f0", mac="04:72:00:00:10:20")
+
+
+def whole_nic(access: int = 100, **changes: t.Any) -> portal.Materialization:
+    """Return an experiment whose node alpha also has a whole NIC of x0."""
+    materialization = models.experiment()
+    segment(materialization).endpoints.append(
+        portal.Endpoint(**{"host": "x0", "node": "alpha", "phy": WHOLE, "virtual": True, **changes})
+    )
+    segment(materialization).waypoints.append(
+        portal.Waypoint(
+            host="xleaf0",
+            access=portal.VlanAccessPort(port=portal.PhysicalInterface(name="swp9"), vid=access),
+        )
+    )
+    return materialization
+
+
+def taken(materialization: portal.Materialization, **offered: t.Any) -> dict[str, t.Any]:
+    """Return what a materialization takes of hosts that also offer NICs and functions."""
+    message = _document.decode(bytes(materialization), _document.MATERIALIZATION)
+    return _materialization.vfs(message, PFS, **offered)
+
+
+def nics(port: str = "swp9") -> dict[str, t.Any]:
+    """Return the NICs of x0, cabled to a port of the leaf."""
+    return {"x0": [NICS["x0"][0] | {"leaf": {"host": "xleaf0", "port": port}}]}
+
+
+def test_whole_nic() -> None:
+    found = taken(whole_nic(mtu=9000), nics=nics())
+    assert found["functions"] == {
+        "x0": [
+            {
+                "node": "alpha",
+                "nic": "ens2f0",
+                "link": "lan0",
+                "function": "04:72:00:00:10:20",
+                "pf": "ens2f0",
+                "vlan": 100,
+                "mtu": 9000,
+                "addresses": [],
+            }
+        ]
+    }
+    assert found["leafs"] == [
+        {
+            "leaf": "xleaf0",
+            "port": "swp9",
+            "host": "x0",
+            "pf": "ens2f0",
+            "mode": "access",
+            "vlans": [],
+            "access_vlan": 100,
+        }
+    ]
+    decoded = _document.decode(bytes(whole_nic()), _document.MATERIALIZATION)
+    assert _materialization.hosts(decoded) == {"x0", "x1"}
+
+
+def test_whole_nic_has_the_name_that_the_vm_gives_it() -> None:
+    materialization = whole_nic()
+    port = materialization.vms[0].vm_alloc.ni_cs.alloc[1].alloc[0]
+    port.name, port.mac = "eth9", WHOLE.mac
+    assert taken(materialization, nics=NICS)["functions"]["x0"][0]["nic"] == "eth9"
+
+
+@pytest.mark.parametrize(
+    ("materialization", "port", "problem"),
+    [
+        (whole_nic(access=200), "swp9", "VLAN 100, but the waypoint at port swp9 of leaf xleaf0"),
+        (whole_nic(), "swp8", "has no waypoint of access mode with VLAN 100"),
+        (whole_nic(host="x7"), "swp9", "host 'x7' is not in this play"),
+        (whole_nic(node="gamma"), "swp9", None),
+        (whole_nic(phy=portal.PhysicalInterface(name="ens9")), "swp9", "is none that x0 offers"),
+        (
+            whole_nic(phy=portal.PhysicalInterface(name="ens1f0", mac="04:72:00:00:10:00")),
+            "swp9",
+            "PF ens1f0 of x0 is taken as a whole, and VFs of it",
+        ),
+    ],
+)
+def test_whole_nic_that_contradicts(
+    materialization: portal.Materialization, port: str, problem: str | None
+) -> None:
+    if problem is None:
+        taken(materialization, nics=nics(port))
+        return
+    with pytest.raises(InputError) as caught:
+        taken(materialization, nics=nics(port))
+    assert problem in str(caught.value)
+
+
+def test_nic_of_a_bare_metal_node_is_not_ours() -> None:
+    assert taken(whole_nic(virtual=False), nics=NICS)["functions"] == {}
+
+
+GPU = {"node": "alpha", "nic": "gpu0", "function": "0000:41:00.0"}
+
+
+def test_functions_of_a_variable() -> None:
+    found = taken(models.experiment(), functions={"x0": [GPU], "x1": []})
+    assert found["functions"] == {"x0": [GPU]}
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        (GPU | {"node": "beta"}, "its VM is allocated on x1"),
+        (GPU | {"node": "nobody"}, "its VM is allocated on no host"),
+        (GPU | {"nic": "eth1"}, "NIC alpha eth1 is taken 2 times"),
+        (GPU | {"function": 7}, "function must be a text"),
+        (GPU | {"vlan": 100}, "unknown key 'vlan'"),
+    ],
+)
+def test_functions_that_are_refused(item: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        taken(models.experiment(), functions={"x0": [item]})

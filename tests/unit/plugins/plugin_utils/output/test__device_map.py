@@ -18,6 +18,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.output import _devic
 def entry(**changes: t.Any) -> dict[str, t.Any]:
     """Return what is known of a guest's NIC."""
     return {
+        "kind": "vf",
         "node": "alpha",
         "nic": "eth1",
         "host": "x0",
@@ -48,6 +49,36 @@ def test_device_map() -> None:
             entry(qemu_args=["-device", "vfio-pci,host=0000:01:10.4,id=eth1"], libvirt_xml=HOSTDEV)
         ],
     }
+
+
+def function(**changes: t.Any) -> dict[str, t.Any]:
+    """Return what is known of a GPU that a guest has as a whole."""
+    nothing = dict.fromkeys(("pf", "vf_index", "mac", "vlan", "vlan_mode", "mtu"))
+    return entry(kind="function", nic="gpu0", pci_address="0000:41:00.0", **nothing) | changes
+
+
+def test_whole_functions() -> None:
+    nic = {"pf": "ens2f0", "mac": "04:72:00:00:10:20", "vlan": 100, "vlan_mode": "access"}
+    whole = function(nic="eth2", pci_address="0000:42:00.0", **nic)
+    first, second = _device_map.device_map([function(), whole], "one.hello.demo")["devices"]
+    assert {key: first[key] for key in whole} == whole
+    assert {key: second[key] for key in function()} == function()
+    assert second["qemu_args"] == ["-device", "vfio-pci,host=0000:41:00.0,id=gpu0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [({"kind": "sf"}, "kind 'sf' must be vf or function"), ({"pf": "ens2f0"}, "mac must be a")],
+)
+def test_function_that_is_refused(changes: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        _device_map.device_map([function(**changes)], "one.hello.demo")
+
+
+def test_an_entry_without_kind_is_a_vf() -> None:
+    old = entry()
+    del old["kind"]
+    assert _device_map.device_map([old], "one.hello.demo")["devices"][0]["kind"] == "vf"
 
 
 def test_no_devices() -> None:
@@ -116,7 +147,7 @@ def test_wrong_values(changes: dict[str, t.Any]) -> None:
 
 
 def test_missing_values() -> None:
-    for key in set(entry()) - {"mtu", "driver", "numa_node"}:
+    for key in set(entry()) - {"kind", "mtu", "driver", "numa_node"}:
         lacking = entry()
         del lacking[key]
         with pytest.raises(InputError, match=key):

@@ -42,7 +42,15 @@ DEVICE = {
     "driver": "vfio-pci",
     "numa_node": None,
 }
-LEAF = {"leaf": "xleaf0", "port": "swp1", "host": "x0", "pf": "ens1f0", "vlans": [100]}
+LEAF = {
+    "leaf": "xleaf0",
+    "port": "swp1",
+    "host": "x0",
+    "pf": "ens1f0",
+    "mode": "trunk",
+    "vlans": [100],
+    "access_vlan": None,
+}
 CHANGE = {"what": "ens1f0 VF 0", "before": {"vlan": 0}, "after": {"vlan": 100}}
 
 
