@@ -171,7 +171,7 @@ class NetlinkSocket:
             + body
         )
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
+    def answers(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of all messages that answer to *body*; raises `OSError`."""
         self.socket.send(self.message(kind, _NLM_F_DUMP, body))
         answers: list[bytes] = []
@@ -223,7 +223,7 @@ class Rtnetlink(NetlinkSocket):
     def addresses(self) -> dict[int, list[str]]:
         """The IP addresses of this network namespace, `10.0.0.1/24`, by interface index."""
         found: dict[int, list[str]] = {}
-        for body in self.dump(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
+        for body in self.answers(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
             family, prefix, index = _IFADDR.unpack_from(body)
             parts = dict(attributes(body[_IFADDR.size :]))
             # At the end of a tunnel, IFA_ADDRESS is the peer's.
@@ -286,7 +286,7 @@ class Rtnetlink(NetlinkSocket):
 
     def _dump_links(self, mask: int) -> list[bytes]:
         body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        return self.dump(_RTM_GETLINK, body + attribute(_IFLA_EXT_MASK, struct.pack("=I", mask)))
+        return self.answers(_RTM_GETLINK, body + attribute(_IFLA_EXT_MASK, struct.pack("=I", mask)))
 
 
 def vf_message(request: VfRequest) -> bytes:

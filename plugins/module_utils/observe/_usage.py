@@ -236,7 +236,9 @@ def _kernel_use(
 ) -> list[str]:
     base = f"{_pci.DEVICES}/{device.address}"
     texts = [
-        f"the vDPA device {name} is on it" for name in host.names(base) if name.startswith("vdpa")
+        f"the vDPA device {name} is on it"
+        for name in host.names(base)
+        if host.exists(f"/sys/bus/vdpa/devices/{name}")
     ]
     names = host.names(f"{base}/net")
     if not names and not texts:
@@ -257,6 +259,14 @@ def _kernel_use(
         elif name in links and links[name].ifindex in ips:
             texts.append(f"interface {name} has {', '.join(ips[links[name].ifindex])}")
     return texts
+
+
+def openers_of(host: Host, paths: t.Container[str]) -> dict[str, list[str]]:
+    """Who has which of the files *paths* open, as text, by path; raises as `holders`."""
+    found: dict[str, list[str]] = {}
+    for opened in _lasting(host, paths):
+        found.setdefault(opened.path, []).append(f"{opened.process} has {opened.path} open")
+    return found
 
 
 def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:
