@@ -134,8 +134,9 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     if with_kernel:
         links = {link.name: link for link in host.netlink.links()}
         ips = host.netlink.addresses()
+        vdpa = set(host.names("/sys/bus/vdpa/devices"))
         for device in with_kernel:
-            found[device.address] = _kernel_use(host, device, links, ips)
+            found[device.address] = _kernel_use(host, device, links, ips, vdpa)
     for opened in _lasting(host, handles) if handles else ():
         for address in handles[opened.path]:
             path = opened.path[: -len(_DELETED)] if opened.path.endswith(_DELETED) else opened.path
@@ -233,13 +234,10 @@ def _kernel_use(
     device: _pci.Device,
     links: t.Mapping[str, Link],
     ips: t.Mapping[int, t.Sequence[str]],
+    vdpa: t.Container[str],
 ) -> list[str]:
     base = f"{_pci.DEVICES}/{device.address}"
-    texts = [
-        f"the vDPA device {name} is on it"
-        for name in host.names(base)
-        if host.exists(f"/sys/bus/vdpa/devices/{name}")
-    ]
+    texts = [f"the vDPA device {name} is on it" for name in host.names(base) if name in vdpa]
     names = host.names(f"{base}/net")
     if not names and not texts:
         return [
@@ -267,6 +265,12 @@ def openers_of(host: Host, paths: t.Container[str]) -> dict[str, list[str]]:
     for opened in _lasting(host, paths):
         found.setdefault(opened.path, []).append(f"{opened.process} has {opened.path} open")
     return found
+
+
+def openers_of_removed(host: Host, path: str | None) -> list[str]:
+    """Who has the file *path* open, even if the kernel has removed its name by now."""
+    opened = _open_files(host, {path, f"{path}{_DELETED}"}) if path else ()
+    return [f"{item.process} has {path} open" for item in opened]
 
 
 def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:

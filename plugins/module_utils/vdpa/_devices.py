@@ -337,8 +337,7 @@ def _delete(host: Host, devices: t.Sequence[_state.VdpaDevice]) -> None:
         return
     device = devices[done]
     if isinstance(error, BlockedError):
-        users = _usage.openers_of(host, {device.path}) if device.path else {}
-        cause = "; ".join(users.get(device.path or "", ())) or "see the kernel's log"
+        cause = "; ".join(_usage.openers_of_removed(host, device.path)) or "see the kernel's log"
         raise SriovError(
             f"{device.name} was not removed within {_SECONDS} s, and the kernel goes on trying, "
             f"with all of vDPA locked: {cause}. End that use, and run this again"

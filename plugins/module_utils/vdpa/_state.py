@@ -46,7 +46,6 @@ _DEV_NEGOTIATED_FEATURES = 14
 _DEV_MGMTDEV_MAX_VQS = 15
 _DEV_SUPPORTED_FEATURES = 16
 _DEV_FEATURES = 20
-_VDPA_DEV_SUPPORTED_FEATURES = 21
 
 # What a new device can be given, and the number that the kernel calls it by.
 ATTRIBUTES = {
@@ -177,7 +176,7 @@ def _device(
         mac=None if mac is None else ":".join(f"{byte:02x}" for byte in mac),
         mtu=_number(configuration, _DEV_NET_CFG_MTU),
         max_vqp=_number(configuration, _DEV_NET_CFG_MAX_VQP),
-        features=_number(configuration, _VDPA_DEV_SUPPORTED_FEATURES),
+        features=_number(configuration, _DEV_FEATURES),
         negotiated_features=_number(configuration, _DEV_NEGOTIATED_FEATURES),
         driver=host.link(f"{BUS}/devices/{name}/driver"),
         path=device_file(host, name),
