@@ -321,7 +321,8 @@ vdpa:
 ansible_facts:
   description:
     - The answer, but for RV(vdpa), as the fact C(mergetb_sriov), for Ansible's fact cache, if
-      O(pfs) leaves out no PF and O(firmware=true). The guide "Watch a facility" tells what that is for.
+      O(pfs) leaves out no PF and O(firmware=true). The guide "Watch a facility" tells what that is
+      for.
     - Otherwise only the ledger, as the fact C(mergetb_sriov_ledger).
   returned: success
   type: dict
