@@ -46,6 +46,8 @@ options:
       - tripleo_nova_compute.service
       - neutron-sriov-agent.service
       - neutron-sriov-nic-agent.service
+      - kolla-nova_compute-container.service
+      - kolla-neutron_sriov_agent-container.service
       - docker.service
       - containerd.service
       - crio.service

@@ -294,10 +294,43 @@ pfs:
           type: list
           elements: str
           sample: []
+vdpa:
+  description:
+    - The kernel's vDPA management devices and devices, null if the kernel has no vDPA or has not
+      loaded it.
+    - C(features) and C(negotiated_features) are bits of virtio features.
+    - M(mergetb.sriov.vdpa) describes a device.
+  returned: success
+  type: dict
+  contains:
+    management_devices:
+      description: What devices can be made on.
+      type: list
+      elements: dict
+      sample: [{name: "pci/0000:3b:00.2", classes: [net], max_vqs: 3, features: 12884901928}]
+    devices:
+      description: The devices.
+      type: list
+      elements: dict
+      sample:
+        - name: alpha.eth1
+          management_device: pci/0000:3b:00.2
+          device_class: net
+          vendor_id: 6900
+          max_vqs: 3
+          max_vq_size: 256
+          mac: 02:00:00:00:01:01
+          mtu: 1500
+          max_vqp: null
+          features: 12884901928
+          negotiated_features: null
+          driver: vhost_vdpa
+          path: /dev/vhost-vdpa-0
 ansible_facts:
   description:
-    - The answer as the fact C(mergetb_sriov), for Ansible's fact cache, if O(pfs) leaves out no PF
-      and O(firmware=true). The guide "Watch a facility" tells what that is for.
+    - The answer, but for RV(vdpa), as the fact C(mergetb_sriov), for Ansible's fact cache, if
+      O(pfs) leaves out no PF and O(firmware=true). The guide "Watch a facility" tells what that is
+      for.
     - Otherwise only the ledger, as the fact C(mergetb_sriov_ledger).
   returned: success
   type: dict

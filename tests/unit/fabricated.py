@@ -360,6 +360,9 @@ class Machine(Host):
         }
         effects.get(os.path.basename(path), self.put)(path, value)
 
+    def generic_dump(self, family: str, command: int) -> list[dict[int, bytes]] | None:
+        return None
+
     def read_all(self, paths: t.Sequence[str]) -> list[str | None]:
         return [self.read(path) for path in paths]
 

@@ -58,6 +58,7 @@ def host(ports: t.Iterable[dict[str, t.Any]], *, vfs: int = 0) -> dict[str, t.An
         "lldp": True,
         "ports": ports,
         "pfs": pfs,
+        "vdpa": None,
         "materializations": {},
     }
 

@@ -60,6 +60,8 @@ GUESTS = (
     "tripleo_nova_compute.service",
     "neutron-sriov-agent.service",
     "neutron-sriov-nic-agent.service",
+    "kolla-nova_compute-container.service",
+    "kolla-neutron_sriov_agent-container.service",
     "docker.service",
     "containerd.service",
     "crio.service",

@@ -29,6 +29,10 @@ import typing as t
 from ansible_collections.mergetb.sriov.plugins.module_utils.machine._errors import SriovError
 
 if t.TYPE_CHECKING:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._generic import (
+        GenericNetlink,
+        GenericRequest,
+    )
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Rtnetlink
 
 _POLL_SECONDS = 0.02
@@ -179,6 +183,35 @@ class Host:
         ]
         answers, error = self._helper_calls(seconds, calls)
         return len(answers), None if isinstance(error, _OutcomeError) else error
+
+    def generic_dump(self, family: str, command: int) -> list[dict[int, bytes]] | None:
+        """What *command* of generic netlink's *family* tells; `None` without such a family.
+
+        Raises `SriovError` if the kernel does not answer in time.
+        """
+        try:
+            found: list[dict[int, bytes]] | None = self._helper_call(
+                _NETLINK_SECONDS, "netlink", _ask_generic, "dump", family, command
+            )
+        except BlockedError as error:
+            raise SriovError(
+                f"the kernel did not answer a netlink request ({family}) within "
+                f"{_NETLINK_SECONDS} s: another request waits, as one does that removes a device "
+                "that a process has open; see the kernel's log"
+            ) from error
+        return found
+
+    def generic_in_turn(
+        self, requests: t.Sequence[GenericRequest], *, seconds: float = _NETLINK_SECONDS
+    ) -> tuple[int, Exception | None]:
+        """Make *requests* one after the other, each within *seconds*, up to the first that fails.
+
+        Answers how many were carried out, and why the next one was not: `OSError` with the kernel's
+        words, or `BlockedError`.
+        """
+        calls = [_Call(item.name, _ask_generic, ("request", item)) for item in requests]
+        answers, error = self._helper_calls(seconds, calls)
+        return len(answers), error
 
     @contextlib.contextmanager
     def lasting(self, descriptor: int) -> t.Iterator[None]:
@@ -535,6 +568,17 @@ def _own_netlink() -> Rtnetlink:
 
 def _ask_netlink(name: str, *arguments: t.Any) -> t.Any:
     return getattr(_own_netlink(), name)(*arguments)
+
+
+@functools.cache
+def _own_generic() -> GenericNetlink:
+    from ansible_collections.mergetb.sriov.plugins.module_utils.machine import _generic
+
+    return _generic.GenericNetlink()
+
+
+def _ask_generic(name: str, *arguments: t.Any) -> t.Any:
+    return getattr(_own_generic(), name)(*arguments)
 
 
 def _command_path() -> str:

@@ -151,12 +151,70 @@ class NoVfAttributesError(SriovError):
     """The driver of the PF keeps no attributes for its VFs, so no VLAN either (no VST)."""
 
 
-class Rtnetlink:
+class NetlinkSocket:
+    """What all protocols of netlink have in common.
+
+    *open_socket* stands in for the kernel in tests of its errors.
+    """
+
+    def __init__(
+        self, protocol: int, open_socket: t.Callable[[], socket.socket] | None = None
+    ) -> None:
+        self.socket = open_socket() if open_socket else _open_socket(protocol)
+        self.sequence = 0
+
+    def message(self, kind: int, flags: int, body: bytes) -> bytes:
+        """A request with the next number."""
+        self.sequence += 1
+        return (
+            _HEADER.pack(_HEADER.size + len(body), kind, flags | _NLM_F_REQUEST, self.sequence, 0)
+            + body
+        )
+
+    def answers(self, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of all messages that answer to *body*; raises `OSError`."""
+        self.socket.send(self.message(kind, _NLM_F_DUMP, body))
+        answers: list[bytes] = []
+        while True:
+            for answer_kind, sequence, _flags, answer in self.receive():
+                if sequence != self.sequence:
+                    continue
+                if answer_kind == _NLMSG_ERROR:
+                    _raise(answer)
+                if answer_kind == _NLMSG_DONE:
+                    return answers
+                answers.append(answer)
+
+    def acknowledged(self, messages: t.Sequence[tuple[int, bytes]]) -> list[Refusal | None]:
+        """Send *messages*, pairs of type and body, and tell how each was refused, if it was."""
+        first = self.sequence + 1
+        self.socket.send(
+            b"".join(_padded(self.message(kind, _NLM_F_ACK, body)) for kind, body in messages)
+        )
+        answers: dict[int, Refusal | None] = {}
+        while len(answers) < len(messages):
+            for kind, sequence, flags, answer in self.receive():
+                if kind == _NLMSG_ERROR and sequence >= first:
+                    answers[sequence - first] = _refusal(flags, answer)
+        return [answers[number] for number in range(len(messages))]
+
+    def receive(self) -> t.Iterator[tuple[int, int, int, bytes]]:
+        """Type, number, flags and body of each message of the next datagram."""
+        data, _ancillary, flags, _address = self.socket.recvmsg(_RECEIVE_BYTES)
+        if flags & socket.MSG_TRUNC:
+            raise SriovError(f"the kernel's netlink answer is larger than {_RECEIVE_BYTES} bytes")
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, message_flags, sequence, _port = _HEADER.unpack_from(data, offset)
+            yield kind, sequence, message_flags, data[offset + _HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+class Rtnetlink(NetlinkSocket):
     """A route netlink socket; *open_socket* stands in for the kernel in tests of its errors."""
 
     def __init__(self, open_socket: t.Callable[[], socket.socket] | None = None) -> None:
-        self._socket = (open_socket or _open_socket)()
-        self._sequence = 0
+        super().__init__(socket.NETLINK_ROUTE, open_socket)
 
     def links(self) -> list[Link]:
         """All interfaces of this network namespace."""
@@ -165,9 +223,9 @@ class Rtnetlink:
     def addresses(self) -> dict[int, list[str]]:
         """The IP addresses of this network namespace, `10.0.0.1/24`, by interface index."""
         found: dict[int, list[str]] = {}
-        for body in self._dump(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
+        for body in self.answers(_RTM_GETADDR, _IFADDR.pack(socket.AF_UNSPEC, 0, 0)):
             family, prefix, index = _IFADDR.unpack_from(body)
-            parts = dict(_attributes(body[_IFADDR.size :]))
+            parts = dict(attributes(body[_IFADDR.size :]))
             # At the end of a tunnel, IFA_ADDRESS is the peer's.
             address = parts.get(_IFA_LOCAL, parts.get(_IFA_ADDRESS))
             if address is not None:
@@ -197,7 +255,7 @@ class Rtnetlink:
     def set_up(self, ifindex: int) -> None:
         """Set the interface up; raises `OSError`."""
         message = _IFINFO.pack(socket.AF_UNSPEC, 0, ifindex, _IFF_UP, _IFF_UP)
-        refusal = self._acknowledged([(_RTM_SETLINK, message)])[0]
+        refusal = self.acknowledged([(_RTM_SETLINK, message)])[0]
         if refusal:
             raise OSError(refusal.errno, str(refusal))
 
@@ -210,24 +268,17 @@ class Rtnetlink:
         answers: list[Refusal | None] = []
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
-            answers += self._acknowledged([(_RTM_SETLINK, vf_message(item)) for item in batch])
+            answers += self.acknowledged([(_RTM_SETLINK, vf_message(item)) for item in batch])
         return answers
 
-    def _message(self, kind: int, flags: int, body: bytes) -> bytes:
-        self._sequence += 1
-        return (
-            _HEADER.pack(_HEADER.size + len(body), kind, flags | _NLM_F_REQUEST, self._sequence, 0)
-            + body
-        )
-
     def _get(self, ifindex: int) -> bytes:
-        body = _IFINFO.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0) + _attribute(
+        body = _IFINFO.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0) + attribute(
             _IFLA_EXT_MASK, struct.pack("=I", _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
         )
-        self._socket.send(self._message(_RTM_GETLINK, 0, body))
+        self.socket.send(self.message(_RTM_GETLINK, 0, body))
         while True:
-            for kind, sequence, _flags, answer in self._receive():
-                if sequence != self._sequence:
+            for kind, sequence, _flags, answer in self.receive():
+                if sequence != self.sequence:
                     continue
                 if kind == _NLMSG_ERROR:
                     _raise(answer)
@@ -235,42 +286,7 @@ class Rtnetlink:
 
     def _dump_links(self, mask: int) -> list[bytes]:
         body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        return self._dump(_RTM_GETLINK, body + _attribute(_IFLA_EXT_MASK, struct.pack("=I", mask)))
-
-    def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        self._socket.send(self._message(kind, _NLM_F_DUMP, body))
-        answers: list[bytes] = []
-        while True:
-            for answer_kind, sequence, _flags, answer in self._receive():
-                if sequence != self._sequence:
-                    continue
-                if answer_kind == _NLMSG_ERROR:
-                    _raise(answer)
-                if answer_kind == _NLMSG_DONE:
-                    return answers
-                answers.append(answer)
-
-    def _acknowledged(self, messages: t.Sequence[tuple[int, bytes]]) -> list[Refusal | None]:
-        first = self._sequence + 1
-        self._socket.send(
-            b"".join(_padded(self._message(kind, _NLM_F_ACK, body)) for kind, body in messages)
-        )
-        answers: dict[int, Refusal | None] = {}
-        while len(answers) < len(messages):
-            for kind, sequence, flags, answer in self._receive():
-                if kind == _NLMSG_ERROR and sequence >= first:
-                    answers[sequence - first] = _refusal(flags, answer)
-        return [answers[number] for number in range(len(messages))]
-
-    def _receive(self) -> t.Iterator[tuple[int, int, int, bytes]]:
-        data, _ancillary, flags, _address = self._socket.recvmsg(_RECEIVE_BYTES)
-        if flags & socket.MSG_TRUNC:
-            raise SriovError(f"the kernel's netlink answer is larger than {_RECEIVE_BYTES} bytes")
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, message_flags, sequence, _port = _HEADER.unpack_from(data, offset)
-            yield kind, sequence, message_flags, data[offset + _HEADER.size : offset + length]
-            offset += (length + 3) & ~3
+        return self.answers(_RTM_GETLINK, body + attribute(_IFLA_EXT_MASK, struct.pack("=I", mask)))
 
 
 def vf_message(request: VfRequest) -> bytes:
@@ -279,34 +295,32 @@ def vf_message(request: VfRequest) -> bytes:
     parts = []
     if "mac" in values:
         mac = bytes.fromhex(values["mac"].replace(":", ""))
-        parts.append(_attribute(_IFLA_VF_MAC, struct.pack("=I32s", vf, mac)))
+        parts.append(attribute(_IFLA_VF_MAC, struct.pack("=I32s", vf, mac)))
     if "vlan" in values:
         words = _THREE_WORDS.pack(vf, values["vlan"], values["qos"])
         protocol = values["vlan_proto"]
         if protocol == "802.1Q":
-            parts.append(_attribute(_IFLA_VF_VLAN, words))
+            parts.append(attribute(_IFLA_VF_VLAN, words))
         else:
             entry = words + _PROTOCOL.pack(_VLAN_PROTOCOL_NUMBERS[protocol]) + b"\0\0"
             parts.append(
-                _attribute(
-                    _IFLA_VF_VLAN_LIST | _NLA_F_NESTED, _attribute(_IFLA_VF_VLAN_INFO, entry)
-                )
+                attribute(_IFLA_VF_VLAN_LIST | _NLA_F_NESTED, attribute(_IFLA_VF_VLAN_INFO, entry))
             )
     if "min_tx_rate" in values:
         rates = _THREE_WORDS.pack(vf, values["min_tx_rate"], values["max_tx_rate"])
-        parts.append(_attribute(_IFLA_VF_RATE, rates))
+        parts.append(attribute(_IFLA_VF_RATE, rates))
     for name, kind in (
         ("spoofchk", _IFLA_VF_SPOOFCHK),
         ("trust", _IFLA_VF_TRUST),
         ("query_rss", _IFLA_VF_RSS_QUERY_EN),
     ):
         if name in values:
-            parts.append(_attribute(kind, _TWO_WORDS.pack(vf, int(values[name]))))
+            parts.append(attribute(kind, _TWO_WORDS.pack(vf, int(values[name]))))
     if "link_state" in values:
         state = _LINK_STATE_NUMBERS[values["link_state"]]
-        parts.append(_attribute(_IFLA_VF_LINK_STATE, _TWO_WORDS.pack(vf, state)))
-    info = _attribute(_IFLA_VF_INFO | _NLA_F_NESTED, b"".join(parts))
-    return _IFINFO.pack(socket.AF_UNSPEC, 0, request.ifindex, 0, 0) + _attribute(
+        parts.append(attribute(_IFLA_VF_LINK_STATE, _TWO_WORDS.pack(vf, state)))
+    info = attribute(_IFLA_VF_INFO | _NLA_F_NESTED, b"".join(parts))
+    return _IFINFO.pack(socket.AF_UNSPEC, 0, request.ifindex, 0, 0) + attribute(
         _IFLA_VFINFO_LIST | _NLA_F_NESTED, info
     )
 
@@ -323,14 +337,14 @@ def parse_vf_states(body: bytes) -> dict[int, VfState]:
     listed = False
     unread = len(body) - _IFINFO.size
     states: dict[int, VfState] = {}
-    for kind, value in _attributes(body[_IFINFO.size :]):
-        unread -= len(_attribute(kind, value))
+    for kind, value in attributes(body[_IFINFO.size :]):
+        unread -= len(attribute(kind, value))
         if kind == _IFLA_NUM_VF:
             (expected,) = struct.unpack("=I", value)
         elif kind == _IFLA_VFINFO_LIST:
             listed = True
-            for _kind, info in _attributes(value):
-                vf, state = _vf_state(dict(_attributes(info)))
+            for _kind, info in attributes(value):
+                vf, state = _vf_state(dict(attributes(info)))
                 states[vf] = state
             break
     if expected is not None and not listed and not unread:
@@ -353,7 +367,7 @@ def _vf_state(parts: dict[int, bytes]) -> tuple[int, VfState]:
     protocol = 0x8100
     # Some drivers (netdevsim) report protocol 0 for a VF without VLAN.
     if vlan:
-        for _kind, entry in _attributes(parts.get(_IFLA_VF_VLAN_LIST, b"")):
+        for _kind, entry in attributes(parts.get(_IFLA_VF_VLAN_LIST, b"")):
             (protocol,) = _PROTOCOL.unpack_from(entry, _THREE_WORDS.size)
     _vf, min_rate, max_rate = _THREE_WORDS.unpack(parts[_IFLA_VF_RATE])
     _vf, link_state = _TWO_WORDS.unpack(parts[_IFLA_VF_LINK_STATE])
@@ -380,7 +394,7 @@ def _switch(value: bytes | None) -> bool | None:
 
 def _link(body: bytes) -> Link:
     _family, _type, index, flags, _change = _IFINFO.unpack_from(body)
-    parts = dict(_attributes(body[_IFINFO.size :]))
+    parts = dict(attributes(body[_IFINFO.size :]))
 
     def number(kind: int) -> int | None:
         return struct.unpack("=I", parts[kind])[0] if kind in parts else None
@@ -392,7 +406,7 @@ def _link(body: bytes) -> Link:
     def text(value: bytes) -> str:
         return value.rstrip(b"\0").decode(errors="replace")
 
-    kind = dict(_attributes(parts.get(_IFLA_LINKINFO, b""))).get(_IFLA_INFO_KIND)
+    kind = dict(attributes(parts.get(_IFLA_LINKINFO, b""))).get(_IFLA_INFO_KIND)
     return Link(
         ifindex=index,
         name=text(parts[_IFLA_IFNAME]),
@@ -415,11 +429,11 @@ def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
     return _padded(_ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value)
 
 
-def _attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
     """The attributes in *data*, up to the first whose length cannot be right."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
@@ -439,7 +453,7 @@ def _refusal(flags: int, answer: bytes) -> Refusal | None:
         (length,) = struct.unpack_from("=I", answer, 4)
         # The answer has the refused message, or only its header if the socket asked for that.
         sent = _HEADER.size if flags & _NLM_F_CAPPED else (length + 3) & ~3
-        parts = dict(_attributes(answer[4 + sent :]))
+        parts = dict(attributes(answer[4 + sent :]))
         text = parts.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
     return Refusal(-code, text)
 
@@ -449,8 +463,8 @@ def _raise(answer: bytes) -> t.NoReturn:
     raise OSError(-code, os.strerror(-code))
 
 
-def _open_socket() -> socket.socket:
-    connection = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+def _open_socket(protocol: int) -> socket.socket:
+    connection = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     connection.bind((0, 0))
     connection.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     connection.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)

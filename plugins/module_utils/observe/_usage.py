@@ -256,8 +256,9 @@ def _left_paths(device: _pci.Device) -> list[str]:
 
 
 def _vdpa(host: Host, address: str) -> list[str]:
-    names = host.names(f"{_pci.DEVICES}/{address}")
-    return [f"the vDPA device {name} is on it" for name in names if name.startswith("vdpa")]
+    vdpa = set(host.names("/sys/bus/vdpa/devices"))
+    names = host.names(f"{_pci.DEVICES}/{address}") if vdpa else ()
+    return [f"the vDPA device {name} is on it" for name in names if name in vdpa]
 
 
 def _is_network(host: Host, address: str) -> bool:
@@ -291,6 +292,20 @@ def _kernel_use(
         elif name in links and links[name].ifindex in ips:
             texts.append(f"interface {name} has {', '.join(ips[links[name].ifindex])}")
     return texts
+
+
+def openers_of(host: Host, paths: t.Container[str]) -> dict[str, list[str]]:
+    """Who has which of the files *paths* open, as text, by path; raises as `holders`."""
+    found: dict[str, list[str]] = {}
+    for opened in _lasting(host, paths):
+        found.setdefault(opened.path, []).append(f"{opened.process} has {opened.path} open")
+    return found
+
+
+def openers_of_removed(host: Host, path: str | None) -> list[str]:
+    """Who has the file *path* open, even if the kernel has removed its name by now."""
+    opened = _open_files(host, {path, f"{path}{_DELETED}"}) if path else ()
+    return [f"{item.process} has {path} open" for item in opened]
 
 
 def _lasting(host: Host, paths: t.Container[str]) -> list[Opened]:

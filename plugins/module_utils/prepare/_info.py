@@ -25,6 +25,7 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.observe import (
     _usage,
 )
 from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _judge
+from ansible_collections.mergetb.sriov.plugins.module_utils.vdpa import _state
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _driver
 
 if t.TYPE_CHECKING:
@@ -79,7 +80,18 @@ def gather(
         "lldp": neighbours is not None,
         "ports": _describe_ports(host, links, neighbours or {}),
         "pfs": [_describe_pf(pf, answers, users, mates, ledger) for pf in pfs],
+        "vdpa": _vdpa(host),
         "materializations": _ledger.described(ledger),
+    }
+
+
+def _vdpa(host: Host) -> dict[str, t.Any] | None:
+    management = _state.management_devices(host)
+    if management is None:
+        return None
+    return {
+        "management_devices": [item._asdict() for item in management.values()],
+        "devices": [item._asdict() for item in _state.devices(host).values()],
     }
 
 

@@ -122,10 +122,18 @@ def check(host: Host, devices: t.Iterable[_pci.Device], wanted: t.Sequence[Bindi
     problems += [f"{address} is listed twice" for address, count in counts.items() if count > 1]
     for driver in sorted({item.driver for item in wanted if item.driver}):
         if not _plain_name(driver) or not host.exists(f"{_DRIVERS}/{driver}"):
-            problems.append(
-                f"the driver {driver!r} is not loaded: load its module (modprobe {driver}), or "
-                "check its name"
+            # The kernel takes a hyphen and an underscore for one in modules, but not in drivers.
+            near = [
+                name
+                for name in host.names(_DRIVERS)
+                if name.replace("-", "_") == driver.replace("-", "_")
+            ]
+            remedy = (
+                f"its name is {near[0]}"
+                if near
+                else f"load its module (modprobe {driver}), or check its name"
             )
+            problems.append(f"the driver {driver!r} is not loaded: {remedy}")
     problems += _group_problems(
         host,
         {

@@ -90,6 +90,9 @@ def test_the_documented_units_are_those_of_the_module() -> None:
         "openstack-nova-compute.service",
         "neutron-sriov-agent.service",
         "neutron-sriov-nic-agent.service",
+        # Kolla-Ansible's, with Podman.
+        "kolla-nova_compute-container.service",
+        "kolla-neutron_sriov_agent-container.service",
         # What container engines start again by themselves.
         "docker.service",
         "containerd.service",

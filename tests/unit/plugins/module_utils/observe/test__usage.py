@@ -151,9 +151,10 @@ def test_an_address_on_an_interface_that_is_down(machine: Machine) -> None:
 
 def test_a_vdpa_device(machine: Machine) -> None:
     machine.bind(VFS[0], "mlx5_core")
-    machine.put(f"/sys/bus/pci/devices/{VFS[0]}/vdpa0/driver_override", "")
+    machine.put(f"/sys/bus/pci/devices/{VFS[0]}/vd-of-alpha/driver_override", "")
+    machine.put("/sys/bus/vdpa/devices/vd-of-alpha/driver_override", "")
 
-    assert _usage.holders(machine, VFS) == {VFS[0]: ["the vDPA device vdpa0 is on it"]}
+    assert _usage.holders(machine, VFS) == {VFS[0]: ["the vDPA device vd-of-alpha is on it"]}
 
 
 @pytest.mark.parametrize(

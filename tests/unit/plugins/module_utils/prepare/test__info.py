@@ -28,6 +28,7 @@ from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     config_space,
     ledger_entry,
 )
+from ansible_collections.mergetb.sriov.tests.unit.vdpa_machine import FEATURES, VdpaMachine
 
 MAC = "04:70:00:00:00:10"
 PF = "0000:01:00.0"
@@ -172,6 +173,7 @@ def test_a_host(machine: Machine) -> None:
                 ],
             }
         ],
+        "vdpa": None,
         "materializations": {},
     }
     assert machine.writes == []
@@ -233,6 +235,7 @@ def test_a_host_without_sriov(tmp_path: Path) -> None:
         "lldp": False,
         "ports": [],
         "pfs": [],
+        "vdpa": None,
         "materializations": {},
     }
 
@@ -437,3 +440,16 @@ def test_what_is_read_grows_as_the_vfs_do(
     step = {name: some.accesses[name] - count for name, count in few.accesses.items()}
     assert step == {name: many.accesses[name] - some.accesses[name] for name in step}
     assert max(step.values()) <= 16 * 8, "VFs more, at most 8 accesses of a kind for each"
+
+
+def test_vdpa(tmp_path: Path) -> None:
+    machine = VdpaMachine(tmp_path)
+
+    found = _info.gather(machine, [])["vdpa"]
+
+    assert found == {
+        "management_devices": [
+            {"name": "vdpasim_net", "classes": ("net",), "max_vqs": 3, "features": FEATURES}
+        ],
+        "devices": [],
+    }

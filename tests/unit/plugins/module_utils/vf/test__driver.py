@@ -316,6 +316,15 @@ def test_a_driver_that_is_not_loaded(machine: Machine, driver: str) -> None:
     assert str(caught.value).count(f"the driver {driver!r} is not loaded") == 1
 
 
+def test_a_driver_with_the_name_of_its_module(machine: Machine) -> None:
+    machine.add_driver("vp-vdpa")
+
+    with pytest.raises(
+        SriovError, match="^the driver 'vp_vdpa' is not loaded: its name is vp-vdpa"
+    ):
+        check(machine, Binding(VFS[0], "vp_vdpa"))
+
+
 def test_no_iommu(machine: Machine) -> None:
     machine.iommu = False
     machine.add_function("0000:02:00.0")
