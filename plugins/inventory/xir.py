@@ -90,6 +90,7 @@ keyed_groups:
     prefix: nic
 """
 
+import functools
 import json
 import os
 import typing as t
@@ -143,8 +144,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 # would not be shown.
                 self.display.error(str(error))
             raise AnsibleParserError(str(error)) from error
+        names = ("compose", "groups", "keyed_groups", "strict")
+        constructed = [self.get_option(name) for name in names]
+        sanitized = functools.cache(self._sanitize_group_name)
         for host in hosts:
-            self._add(host)
+            self._add(host, sanitized, constructed)
 
     def _hosts(self, model: str, *, use_cache: bool) -> list[_xir.InventoryHost]:
         options = {name: self.get_option(name) for name in ("hypervisors_only", "link_roles")}
@@ -167,17 +171,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"{model}: {warning}")
         return hosts
 
-    def _add(self, host: _xir.InventoryHost) -> None:
+    def _add(
+        self,
+        host: _xir.InventoryHost,
+        sanitized: t.Callable[[str], str],
+        constructed: t.Sequence[t.Any],
+    ) -> None:
         name = host["name"]
         self.inventory.add_host(name)
         for variable, value in host["variables"].items():
             self.inventory.set_variable(name, variable, _literal(value))
         for group in host["groups"]:
-            self.inventory.add_child(
-                self.inventory.add_group(self._sanitize_group_name(group)), name
-            )
-        strict = self.get_option("strict")
-        variables = self.inventory.get_host(name).get_vars()
-        self._set_composite_vars(self.get_option("compose"), variables, name, strict)
-        self._add_host_to_composed_groups(self.get_option("groups"), {}, name, strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), {}, name, strict)
+            self.inventory.add_child(self.inventory.add_group(sanitized(group)), name)
+        # Reading an option takes as long as adding a variable.
+        compose, groups, keyed_groups, strict = constructed
+        if compose:
+            variables = self.inventory.get_host(name).get_vars()
+            self._set_composite_vars(compose, variables, name, strict)
+        self._add_host_to_composed_groups(groups, {}, name, strict)
+        self._add_host_to_keyed_groups(keyed_groups, {}, name, strict)

@@ -85,8 +85,14 @@ def _values(enum: str, numbers: t.Iterable[int]) -> list[str | int]:
 
     A value without a name stays a number. Zero is unset.
     """
+    return list(_named(enum, tuple(numbers)))
+
+
+# Most ports of a facility have the same few roles.
+@functools.lru_cache(maxsize=1024)
+def _named(enum: str, numbers: tuple[int, ...]) -> tuple[str | int, ...]:
     names = _schema.ENUMS[enum]
-    return [names.get(number, number) for number in dict.fromkeys(numbers) if number]
+    return tuple(names.get(number, number) for number in dict.fromkeys(numbers) if number)
 
 
 def _host(
@@ -225,9 +231,10 @@ class Cabling:
         self._switches = {r.id for r in facility.resources if _is_switch(r)}
         self._ends: dict[str, list[End]] = {}
         for resource in facility.resources:
-            for _nic, port, _element in _ports(resource):
-                if port.connector.element:
-                    self._ends.setdefault(port.connector.element, []).append(End(resource, port))
+            for nic in resource.NICs:
+                for port in nic.ports:
+                    if cable := port.connector.element:
+                        self._ends.setdefault(cable, []).append(End(resource, port))
         # The ends of each cable, by lane and switch; each is worked out once, at the first need.
         self._lanes: dict[str, dict[int | None, dict[str, list[End]]]] = {}
         self._undivided: dict[str, dict[str, list[int]]] = {}
