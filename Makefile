@@ -11,7 +11,7 @@
 # make docs        the documentation site, in .docs/html
 # make molecule    the scenarios on the twin, but for the next
 # make hosts       the scenario of hosts unlike the twin's; for its time it is not part of make test
-# make bench       measure against bare kernel interfaces and Ansible loops, and for 1,000 hosts
+# make bench       measure what things cost, and put the table into docs/docsite/rst/costs.rst
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
 # make constraints raise every pinned Python package to its newest version
 
@@ -112,13 +112,8 @@ hosts: setup
 	$(MOLECULE) test --no-command-borders --scenario-name hosts
 
 bench: setup
-	$(IN_VENV) python tests/bench/bench.py
-	.venv/bin/python tests/bench/hostile.py
-	.venv/bin/python tests/bench/info.py
-	.venv/bin/python tests/bench/report.py
-	.venv/bin/python tests/bench/facility.py
-	.venv/bin/python tests/bench/experiment.py
-	.venv/bin/python tests/bench/slices.py
+	tests/tools/debian_packages.sh chromium chromium-driver
+	$(IN_VENV) python tests/bench/run.py --page docs/docsite/rst/costs.rst
 
 changelog: setup
 	$(IN_VENV) antsibull-changelog release --reload-plugins --refresh --update-existing

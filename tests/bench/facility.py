@@ -2,82 +2,39 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure the read-only playbooks over a large facility of simulated hosts.
-
-Usage: facility.py [--hosts N] [PLAYBOOK ...]
+"""A large facility of simulated hosts, and plays over it.
 
 A host is a directory made of the fabricated tree of its kind. Ansible reaches it by the local
 connection. The collection is a copy whose modules look at that directory (`simulated.py`), where
-they would look at the machine. Beside each playbook stands what Ansible itself takes: a play of as
-many tasks, of which one is `ping`, since each playbook calls one module a host, and the others are
-`debug`.
-
-Behind them, the report is made of the fact cache that the runs before have filled; it asks no host.
-
-Shown are wall seconds, the CPU seconds of all processes, the largest resident set of any, the same
-of Ansible alone (idle), and how much CPU a playbook takes more for each host. There are twice as
-many forks as processors, or ANSIBLE_FORKS.
+they would look at the machine. Nothing can be changed there, so roles that change something run in
+check mode. There are twice as many forks as processors, or ANSIBLE_FORKS.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
 import yaml
-from ansible.plugins.loader import init_plugin_loader
+from rows import CHECKOUT, Cost, cost
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[1]
 COLLECTION = Path("ansible_collections", "mergetb", "sriov")
 MACHINE = ".".join([*COLLECTION.parts, "plugins", "module_utils", "machine"])
 MODULES = ("materialization", "plan_info", "sriov_info")
-HOSTS = 1000
 PFS = 2
 VFS = 16
 VFS_HELD = 4
 PORTS_PER_LEAF = 64
 CAPACITY = 100_000_000_000
 
-PING = "ansible.builtin.ping"
-DEBUG = "ansible.builtin.debug"
-INFO = "mergetb.sriov.sriov_info"
-AUDIT, REPORT = "mergetb.sriov.audit", "mergetb.sriov.report"
-PLAYBOOKS = (INFO, "mergetb.sriov.plan", AUDIT, REPORT)
-
-# In a process of its own: what a process has for its largest resident set begins with that of the
-# one that forked it.
-MEASURE = """
-import json, resource, subprocess, sys, time
-start = time.perf_counter()
-done = subprocess.run(sys.argv[2:])
-seconds = time.perf_counter() - start
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as file:
-    cpu = used.ru_utime + used.ru_stime
-    json.dump([done.returncode, seconds, cpu, used.ru_maxrss / 1024], file)
-"""
-
 _RECAP = re.compile(r"^(\S+) +: ok=(\d+) .*unreachable=(\d+) .*ignored=(\d+)", re.MULTILINE)
-
-
-class Cost(t.NamedTuple):
-    """What a play took: wall and CPU seconds, MB; how many tasks all hosts and one host had."""
-
-    seconds: float
-    cpu: float
-    megabytes: float
-    everywhere: int
-    once: int
 
 
 def pf_name(pf: int) -> str:
@@ -295,128 +252,88 @@ def make_host(directory: Path, number: int, kind: Path) -> None:
 
 
 class Facility:
-    """The simulated facility in *directory*, and plays over it; nobody reaches its *dead* hosts."""
+    """The simulated facility in *directory*, and plays over it."""
 
-    def __init__(
-        self, directory: Path, hosts: int, makers: Kinds | None = None, dead: t.Sequence[int] = ()
-    ) -> None:
-        self._directory = directory
-        self._hosts = hosts
+    def __init__(self, directory: Path, hosts: int, makers: Kinds | None = None) -> None:
+        self.directory = directory
+        self.hosts = hosts
+        directory.mkdir()
         (directory / "bench.xir").write_bytes(model(hosts))
         make_collections(directory / "collections")
         kinds = make_kinds(directory / "kinds", KINDS if makers is None else makers)
         for number in range(hosts):
             make_host(directory / "hosts" / f"x{number}", number, kinds[number % len(kinds)])
+        self.kill([])
+
+    def kill(self, dead: t.Iterable[int]) -> None:
+        """Let nobody reach the hosts *dead*, and all others be reached."""
         variables = {
             "ansible_connection": "local",
-            "ansible_python_interpreter": f"{directory}/hosts/{{{{ inventory_hostname }}}}/python",
+            "ansible_python_interpreter": (
+                f"{self.directory}/hosts/{{{{ inventory_hostname }}}}/python"
+            ),
         }
         gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
         no_hosts = {f"x{number}": gone for number in dead}
         self._write("hosts.yml", {"hypervisors": {"vars": variables, "hosts": no_hosts}})
 
-    def play(self, playbook: str) -> Cost:
-        """Run a playbook, or a play of nothing but the module `INFO`."""
-        if playbook == INFO:
-            playbook = self._write("info.yml", [_play([{INFO: {"firmware": True}}])])
-        return self._run(playbook)
+    def tasks(self, *tasks: t.Mapping[str, t.Any]) -> Cost:
+        """Run a play of *tasks* over all hosts."""
+        play = {"hosts": "hypervisors", "gather_facts": False, "tasks": list(tasks)}
+        return self.play(self._write("play.yml", [play]))
 
-    def recall(self, playbook: str) -> Cost:
-        """Run a playbook that takes all hosts from the fact cache, as earlier runs have left it."""
-        return self._run(playbook, "-e", "sriov_from_cache=all", contacted=1)
+    def play(
+        self, playbook: str, *arguments: str, reached: int | None = None, **variables: str
+    ) -> Cost:
+        """Run a playbook, which writes its files into the directory of the facility.
 
-    def idle(self, everywhere: int, once: int) -> Cost:
-        """Run a play that has so many tasks and does nothing."""
-        tasks: list[dict[str, t.Any]] = [{PING: None}]
-        tasks += [{DEBUG: {"msg": ""}} for _task in range(everywhere - 1)]
-        tasks += [{DEBUG: {"msg": ""}, "run_once": True} for _task in range(once)]
-        return self._run(self._write("idle.yml", [_play(tasks)]))
-
-    def materialize(self, materialization: str, used: int) -> Cost:
-        """Check what a materialization would do, which uses so many of the hosts."""
-        arguments = ["-e", f"sriov_materialization={self._directory / materialization}"]
-        arguments += ["-e", f"sriov_device_map={self._directory / 'device_map.json'}", "--check"]
-        return self._run("mergetb.sriov.materialize", *arguments, contacted=used)
-
-    def _write(self, name: str, document: t.Any) -> str:
-        path = self._directory / name
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return str(path)
-
-    def _run(self, playbook: str, *arguments: str, contacted: int | None = None) -> Cost:
-        cost = self._directory / "cost.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", MEASURE, cost),
-                str(Path(sys.executable).with_name("ansible-playbook")),
-                *("-i", self._directory / "bench.xir", "-i", self._directory / "hosts.yml"),
-                *(playbook, *arguments),
-            ],
-            cwd=CHECKOUT,
-            # The playbooks write into the directory of their user.
-            env={
-                "ANSIBLE_FORKS": str(2 * (os.cpu_count() or 1)),
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(self._directory / "collections"),
-                "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
-                "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._directory / "facts"),
-                "ANSIBLE_NOCOLOR": "1",
-                "PWD": str(self._directory),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=True,
-        )
-        code, seconds, cpu, megabytes = json.loads(cost.read_text(encoding="utf-8"))
-        recap = {name: tuple(map(int, counts)) for name, *counts in _RECAP.findall(done.stdout)}
+        *reached* is how many hosts it must reach, all unless given.
+        """
+        for name, value in variables.items():
+            arguments += ("-e", f"{name}={value}")
+        done = cost(self.command(playbook, *arguments), self.directory, **self.environment)
+        recap = {name: tuple(map(int, counts)) for name, *counts in _RECAP.findall(done.output)}
         # A gate that is not passed ends with 2; each host must have done its part by then.
         if (
-            code not in (0, 2)
-            or len(recap) != (self._hosts if contacted is None else contacted)
+            done.code not in (0, 2)
+            or len(recap) != (self.hosts if reached is None else reached)
             or any(not ok or unreachable or ignored for ok, unreachable, ignored in recap.values())
         ):
-            sys.exit(f"{playbook} ended with {code}:\n{done.stdout[-4000:]}")
-        counts = [ok for ok, _unreachable, _ignored in recap.values()]
-        return Cost(seconds, cpu, megabytes, min(counts), max(counts) - min(counts))
+            sys.exit(f"{playbook} ended with {done.code}:\n{done.output[-4000:]}")
+        return done
 
+    def command(self, playbook: str, *arguments: str) -> list[str | Path]:
+        """The command that runs a playbook."""
+        inventories = [
+            f"--inventory={self.directory / name}" for name in ("bench.xir", "hosts.yml")
+        ]
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        return [program, *inventories, playbook, *arguments]
 
-def _play(tasks: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    return {"hosts": "hypervisors", "gather_facts": False, "tasks": tasks}
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the command needs."""
+        return {
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_FORKS": os.environ.get("ANSIBLE_FORKS", str(2 * (os.cpu_count() or 1))),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.directory / "collections"),
+            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self.directory / "facts"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
 
+    def remember(self, asked: Facility) -> None:
+        """Fill the fact cache with what the hosts of a smaller facility have told in its runs."""
+        (self.directory / "facts").mkdir(exist_ok=True)
+        (told,) = {path.name[:-2] for path in (asked.directory / "facts").glob("*x0")}
+        for number in range(self.hosts):
+            like = number % asked.hosts
+            text = (asked.directory / "facts" / f"{told}x{like}").read_text(encoding="utf-8")
+            text = text.replace(macs(like), macs(number))
+            text = re.sub(rf"(host\W+)x{like}\b", rf"\g<1>x{number}", text)
+            (self.directory / "facts" / f"{told}x{number}").write_text(text, encoding="utf-8")
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--hosts", type=int, default=HOSTS)
-    parser.add_argument("playbooks", nargs="*", default=PLAYBOOKS)
-    options = parser.parse_args()
-    layout = "{:24} {:>6} {:>8} {:>8} {:>8} {:>10} {:>10} {:>17}"
-    with tempfile.TemporaryDirectory() as directory:
-        facility = Facility(Path(directory), options.hosts)
-        columns = ("tasks", "wall s", "CPU s", "MB", "idle wall", "idle CPU", "CPU ms/host more")
-        print(layout.format(f"{options.hosts} hosts", *columns), flush=True)
-        idles: dict[tuple[int, int], Cost] = {}
-        for playbook in options.playbooks:
-            cost = facility.play(playbook)
-            tasks = (cost.everywhere, cost.once)
-            idle = idles[tasks] = idles.get(tasks) or facility.idle(*tasks)
-            figures = (cost.seconds, cost.cpu, cost.megabytes, idle.seconds, idle.cpu)
-            beyond = 1000 * (cost.cpu - idle.cpu) / options.hosts
-            print(
-                layout.format(
-                    playbook,
-                    "{}+{}".format(*tasks),
-                    *(f"{figure:.1f}" for figure in figures),
-                    f"{beyond:.1f}",
-                ),
-                flush=True,
-            )
-        if not {AUDIT, REPORT}.isdisjoint(options.playbooks):
-            cost = facility.recall(REPORT)
-            cells = [f"{figure:.1f}" for figure in cost[:3]] + [""] * 3
-            print(layout.format("report from the cache", "", *cells))
-
-
-if __name__ == "__main__":
-    init_plugin_loader([str(CHECKOUT / ".ansible/collections")])
-    main()
+    def _write(self, name: str, document: t.Any) -> str:
+        path = self.directory / name
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return str(path)

@@ -2,43 +2,31 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure how the time that `sriov_info` takes grows with the number of VFs of a host.
+"""Measure how the work of `sriov_info` on a host grows with the number of its VFs.
 
-The host is a fabricated tree with 4 PFs; all VFs are held by one materialization, and are either
-with guests of 8 VFs each or have network interfaces. Shown are the median seconds of some rounds,
-the time for each VF more than the line above, and the size of the answer.
+The host is a fabricated tree with 4 PFs. One materialization holds all VFs, and guests of 8 VFs
+each use them.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
 import sys
 import tempfile
 import time
 import typing as t
 from pathlib import Path
 
-from ansible.plugins.loader import init_plugin_loader
+from rows import Row, tell
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PFS = 4
-VFS = (16, 64, 254)
+VFS = (1, 14, 127)
 VFS_PER_GUEST = 8
+DRIVER = "vfio-pci"
 ROUNDS = 5
 
 
-class Row(t.NamedTuple):
-    """A host with so many VFs, the median seconds of a run on it, and the bytes of its answer."""
-
-    driver: str
-    vfs: int
-    seconds: float
-    size: int
-
-
-def machine(directory: Path, vfs: int, driver: str) -> t.Any:
-    """A host with *vfs* VFs for each PF, all with *driver*."""
+def machine(directory: Path, vfs: int) -> t.Any:
+    """A host with *vfs* VFs for each PF."""
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
     from ansible_collections.mergetb.sriov.tests.unit.fabricated import Machine, ledger_entry
 
@@ -60,7 +48,7 @@ def machine(directory: Path, vfs: int, driver: str) -> t.Any:
         addresses += functions
         entries += [ledger_entry(pf_mac=mac, vf=vf) for vf in range(vfs)]
     for address in addresses:
-        host.bind(address, driver)
+        host.bind(address, DRIVER)
     _ledger.write(host, {"bench.hello.demo": entries})
     groups = [host.link(f"/sys/bus/pci/devices/{address}/iommu_group") for address in addresses]
     for pid, first in enumerate(range(0, len(groups), VFS_PER_GUEST), 1000):
@@ -69,38 +57,28 @@ def machine(directory: Path, vfs: int, driver: str) -> t.Any:
     return host
 
 
-def measure(vfs: int, driver: str) -> Row:
-    """Make a host, and run the module's work on it."""
+def measure(vfs: int) -> list[float]:
+    """Make a host, and return the CPU milliseconds of the module's work on it."""
     from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _info
 
     with tempfile.TemporaryDirectory() as directory:
-        host = machine(Path(directory), vfs, driver)
-        seconds = []
+        host = machine(Path(directory), vfs)
+        spent = []
         for _round in range(ROUNDS):
-            start = time.perf_counter()
+            start = time.process_time()
             found = _info.gather(host, None)
-            seconds.append(time.perf_counter() - start)
-        # Not an empty tree: VFIO's users are known, and interfaces that are down serve nobody.
-        used = sum(bool(vf["users"]) for pf in found["pfs"] for vf in pf["vfs"])
-        if used != (PFS * vfs if driver == "vfio-pci" else 0):
-            sys.exit(f"{used} VFs with {driver} are in use")
-    return Row(driver, PFS * vfs, statistics.median(seconds), len(json.dumps(found)))
+            spent.append(1000 * (time.process_time() - start))
+        if not all(vf["users"] for pf in found["pfs"] for vf in pf["vfs"]):
+            sys.exit("some VFs are not in use")
+    return spent
 
 
-def main() -> None:
-    print(f"{'driver':10} {'VFs':>5} {'seconds':>8} {'ms per VF more':>15} {'answer':>8}")
-    for driver in ("vfio-pci", "mlx5_core"):
-        rows = [measure(vfs, driver) for vfs in VFS]
-        for number, row in enumerate(rows):
-            more = ""
-            if number:
-                before = rows[number - 1]
-                more = f"{(row.seconds - before.seconds) / (row.vfs - before.vfs) * 1000:.3f}"
-            print(
-                f"{driver:10} {row.vfs:5} {row.seconds:8.3f} {more:>15} {row.size / 1024:5.0f} KiB"
-            )
-
-
-if __name__ == "__main__":
-    init_plugin_loader([str(CHECKOUT / ".ansible/collections")])
-    main()
+def rows() -> t.Iterator[Row]:
+    tell("sriov_info by the number of VFs")
+    fewest = measure(VFS[0])
+    yield Row(f"sriov_info's own work, {PFS} PFs with {VFS[0]} VF each", fewest, "ms")
+    for vfs in VFS[1:]:
+        what = f"sriov_info's own work, {PFS} PFs with {vfs} VFs each"
+        # Proportional to the VFs at most.
+        goal = vfs / VFS[0]
+        yield Row(what, measure(vfs), "ms", fewest, f"with {VFS[0]}", goal)

@@ -2,41 +2,45 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure the inventory plugin against Ansible's own YAML inventory of the same hosts.
+"""Measure reading a facility model, and making an inventory of it.
 
-Both parse 10,000 hypervisors with 4 PFs each, every PF cabled to a leaf, in a process of its own.
-Printed are CPU seconds, their ratio, and the largest resident set of each process.
+The inventory stands beside the floor, a plugin that adds the same hosts, variables and groups from
+memory, and beside Ansible's YAML inventory of the same. The model stands beside what the library
+of protobuf alone takes for the same bytes.
+
+Usage: inventory.py inventory SOURCE | floor SOURCE | model SOURCE | protobuf SOURCE
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
+import typing as t
 from pathlib import Path
 
 import yaml
+from ansible import constants as C
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
+from ansible.plugins.loader import init_plugin_loader, inventory_loader
+from rows import CHECKOUT, Row, in_own_process, peak, tell
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 HOSTS = 10_000
-PFS_PER_HOST = 4
+YAML_HOSTS = 1_000
+PFS = 4
 PORTS_PER_LEAF = 64
+ROUNDS = 3
 
 
-def model() -> bytes:
-    """Return the facility model as a protocol buffer."""
+def model(hosts: int) -> bytes:
+    """A facility of *hosts* hypervisors with `PFS` PFs, each cabled to a leaf."""
     from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _schema
 
     facility = _schema.build("Facility", {"id": "bench"})
     leaf = None
-    for number in range(HOSTS):
+    for number in range(hosts):
         octets = f"{number >> 8:02x}:{number & 255:02x}"
         host = facility.resources.add(
             id=f"x{number}",
@@ -46,7 +50,7 @@ def model() -> bytes:
             infranet_addr={"harbor": {"list": [f"172.29.{number >> 8}.{number & 255}"]}},
         )
         nic = host.NICs.add(model=103, product_info={"Manufacturer": "Mellanox", "Model": "CX-6"})
-        for index in range(PFS_PER_HOST):
+        for index in range(PFS):
             cable = f"x{number}.{index}"
             facility.cables.add(id=cable)
             if leaf is None or len(leaf.ports) == PORTS_PER_LEAF:
@@ -61,15 +65,20 @@ def model() -> bytes:
                 sriov={"Pf": {"MaxVFs": 127}},
                 connector={"element": cable},
             )
-    return facility.SerializeToString()
+    return bytes(facility.SerializeToString())
 
 
-def yaml_inventory(path: Path) -> str:
-    """Return Ansible's YAML inventory of the hosts, variables and groups of the model ``path``."""
+def hosts_of(path: Path) -> t.Any:
+    """The hosts of a model, with their variables and groups."""
     from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _xir
 
     facility = _document.load(str(path), _document.FACILITY)
-    hosts, _warnings = _xir.inventory(facility, hypervisors_only=True, link_roles=["XpLink"])
+    return _xir.inventory(facility, hypervisors_only=True, link_roles=["XpLink"])[0]
+
+
+def yaml_inventory(path: Path) -> str:
+    """Ansible's YAML inventory of the hosts of a model."""
+    hosts = hosts_of(path)
     groups: dict[str, dict[str, dict[str, None]]] = {}
     for host in hosts:
         for group in host["groups"]:
@@ -78,46 +87,63 @@ def yaml_inventory(path: Path) -> str:
     return yaml.dump({"all": {"hosts": variables, "children": groups}}, Dumper=yaml.CSafeDumper)
 
 
-def parse(path: str) -> None:
-    """Parse an inventory as ansible-playbook does; print the cost and what was found."""
+def answer(what: str, path: str) -> list[t.Any]:
+    """CPU seconds, the MB of this process at most, and what was found."""
+    from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import _document, _schema
+
+    inventory = None
+    if what == "floor":
+        C.INVENTORY_ENABLED = ["floor"]
+        inventory_loader.add_directory(str(Path(__file__).with_name("floor")))
+        inventory_loader.get("floor", class_only=True).hosts = json.loads(Path(path).read_bytes())
     start = time.process_time()
-    inventory = InventoryManager(loader=DataLoader(), sources=[path])
+    if what in ("inventory", "floor"):
+        inventory = InventoryManager(loader=DataLoader(), sources=[path])
+    elif what == "model":
+        _document.load(path, _document.FACILITY)
+    else:
+        _schema._classes()["Facility"].FromString(Path(path).read_bytes())
     seconds = time.process_time() - start
-    # Not getrusage: its largest resident set begins with that of the process that forked this one.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    megabytes = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
-    found = {name: len(group.get_hosts()) for name, group in sorted(inventory.groups.items())}
-    print(json.dumps([seconds, megabytes, found]))
+    groups = inventory.groups if inventory else {}
+    found = {name: len(group.get_hosts()) for name, group in sorted(groups.items())}
+    return [seconds, peak(), found]
 
 
-def measure(path: Path) -> tuple[float, float, dict[str, int]]:
-    """Parse an inventory in another process; return CPU seconds, MB and what was found."""
-    command = [sys.executable, __file__, str(path)]
-    output = subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE).stdout
-    return tuple(json.loads(output))
+def rounds(*parts: tuple[str, Path]) -> list[tuple[list[float], list[float]]]:
+    """The CPU seconds and MB of each part; the parts take turns, and must find the same."""
+    told = [
+        [in_own_process("inventory.py", what, path) for what, path in parts]
+        for _round in range(ROUNDS)
+    ]
+    for part in told[0][1:]:
+        if part[2] != told[0][0][2]:
+            sys.exit(f"{parts}: what they find differs")
+    return [
+        ([turn[number][0] for turn in told], [turn[number][1] for turn in told])
+        for number in range(len(parts))
+    ]
 
 
-def main() -> None:
-    """Print both measurements and their ratio."""
+def rows() -> t.Iterator[Row]:
+    tell("inventories")
     with tempfile.TemporaryDirectory() as directory:
-        xir, plain = Path(directory, "bench.xir"), Path(directory, "bench.yml")
-        xir.write_bytes(model())
-        plain.write_text(yaml_inventory(xir), encoding="utf-8")
-        xir_seconds, xir_memory, xir_found = measure(xir)
-        yaml_seconds, yaml_memory, yaml_found = measure(plain)
-    if xir_found != yaml_found or xir_found["hypervisors"] != HOSTS:
-        raise SystemExit("the inventories differ")
-    print(
-        f"inventory of {HOSTS} hosts with {PFS_PER_HOST} PFs: {xir_seconds:.1f} s and"
-        f" {xir_memory:.0f} MB, as YAML {yaml_seconds:.1f} s and {yaml_memory:.0f} MB;"
-        f" {yaml_seconds / xir_seconds:.1f}x as fast"
-    )
+        large, small = Path(directory, "large.xir"), Path(directory, "small.xir")
+        floor, plain = Path(directory, "floor.json"), Path(directory, "small.yml")
+        large.write_bytes(model(HOSTS))
+        small.write_bytes(model(YAML_HOSTS))
+        floor.write_text(json.dumps(hosts_of(large)), encoding="utf-8")
+        plain.write_text(yaml_inventory(small), encoding="utf-8")
+        ours, least = rounds(("inventory", large), ("floor", floor))
+        what = f"inventory, {HOSTS:,} hosts with {PFS} PFs"
+        yield Row(what, ours[0], "s", least[0], "from memory", 1.2)
+        yield Row(f"{what}: memory", ours[1], "MB", least[1], "from memory")
+        read, parsed = rounds(("model", large), ("protobuf", large))
+        yield Row(f"its model alone, {HOSTS:,} hosts", read[0], "s", parsed[0], "protobuf", 2)
+        ours, theirs = rounds(("inventory", small), ("inventory", plain))
+        what = f"inventory, {YAML_HOSTS:,} hosts with {PFS} PFs"
+        yield Row(what, ours[0], "s", theirs[0], "Ansible's YAML", 1)
 
 
 if __name__ == "__main__":
-    os.chdir(CHECKOUT)  # for its ansible.cfg
     init_plugin_loader([str(CHECKOUT / ".ansible/collections")])
-    if len(sys.argv) > 1:
-        parse(sys.argv[1])
-    else:
-        main()
+    print(json.dumps(answer(*sys.argv[1:])))
