@@ -11,7 +11,7 @@
 # make docs        the documentation site, in .docs/html
 # make molecule    the scenarios on the twin, but for the next
 # make hosts       the scenario of hosts unlike the twin's; for its time it is not part of make test
-# make bench       measure what things cost, and put the table into docs/docsite/rst/costs.rst
+# make bench       measure what things cost, and print one table of it with the goals
 # make changelog   write the changelog of the version in galaxy.yml from its fragments
 # make constraints raise every pinned Python package to its newest version
 
@@ -113,7 +113,7 @@ hosts: setup
 
 bench: setup
 	tests/tools/debian_packages.sh chromium chromium-driver
-	$(IN_VENV) python tests/bench/run.py --page docs/docsite/rst/costs.rst
+	$(IN_VENV) python tests/bench/run.py
 
 changelog: setup
 	$(IN_VENV) antsibull-changelog release --reload-plugins --refresh --update-existing

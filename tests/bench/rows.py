@@ -93,7 +93,8 @@ def cost(argv: t.Sequence[str | Path], directory: Path = CHECKOUT, **environment
             text=True,
             check=True,
         )
-        return Cost(*json.load(file), done.stdout)
+        code, cpu, megabytes = json.load(file)
+        return Cost(code, cpu, megabytes, done.stdout)
 
 
 def peak() -> float:

@@ -12,10 +12,9 @@ missed is told and is no failure; a run that fails is.
 from __future__ import annotations
 
 import argparse
-import re
+import os
 import time
 import typing as t
-from pathlib import Path
 
 import hostile
 import info
@@ -38,15 +37,12 @@ PARTS: dict[str, t.Callable[[t.Sequence[int]], t.Iterator[Row]]] = {
     "twin": lambda _sizes: twin.rows(),
 }
 
-_TABLE = re.compile(r"(?<=\n\n)=[= ]*\n(?:.+\n)*?=[= ]*\n(?=\n)")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--without-twin", action="store_true", help="start no emulated host")
     parser.add_argument("--hosts", type=int, nargs="+", default=HOSTS, help="sizes of a facility")
-    parser.add_argument("--page", type=Path, help="put the table into this file, too")
     options = parser.parse_args()
     parts = options.parts or [it for it in PARTS if it != "twin" or not options.without_twin]
     start = time.perf_counter()
@@ -55,12 +51,9 @@ def main() -> None:
         tell(" | ".join(row.cells()))
         found.append(row)
     minutes = (time.perf_counter() - start) / 60
-    found.append(Row("all of this, by the clock", [minutes], "min", goal=MINUTES))
-    text = "\n".join(table(found)) + "\n"
-    print(text, end="")
-    if options.page:
-        page = options.page.read_text(encoding="utf-8")
-        options.page.write_text(_TABLE.sub(lambda _old: text, page, count=1), encoding="utf-8")
+    when = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors"
+    found.append(Row("all of this, by the clock", [minutes], "min", goal=MINUTES, remark=when))
+    print("\n".join(table(found)))
 
 
 if __name__ == "__main__":

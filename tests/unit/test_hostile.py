@@ -247,3 +247,13 @@ def test_all_messages_are_counted() -> None:
     # and their ports.
     assert len(counts) == 40 * 6 + 1 + 1 + 20 * 2
     assert not _schema.has_more_messages("Facility", data[:-3] + b"\xff" * 3, 1000)
+
+
+def test_messages_are_counted_however_long_their_tags_are() -> None:
+    """A decoder accepts a number with more bytes than it needs."""
+    facility = type(one_cable(1))
+    number = facility.DESCRIPTOR.fields_by_name["resources"].number
+    assert number <= 15, "its tag has one byte elsewhere"
+    empty_resource = bytes([number << 3 | 2 | 128, 0, 0])
+    assert len(facility.FromString(empty_resource * 3).resources) == 3
+    assert _schema.has_more_messages("Facility", empty_resource * 1001, 1000)

@@ -338,8 +338,9 @@ def _tags(message: str) -> bytes:
 
 
 def _first_bytes(shape: _Shape) -> set[int]:
-    # Type 2, and a bit that says that the number goes on.
-    first = {number << 3 & 127 | 2 | (128 if number > 15 else 0) for number in shape}
+    # Type 2. The highest bit says that the number goes on, as a decoder accepts for any number.
+    first = {number << 3 & 127 | 2 | 128 for number in shape}
+    first.update(number << 3 | 2 for number in shape if number <= 15)
     return first.union(*map(_first_bytes, shape.values()))
 
 
