@@ -90,9 +90,14 @@ class ActionModule(ControllerAction):
         directory = _files.absolute(directory)
         if not os.path.isdir(directory):
             raise InputError(f"{directory} is no directory; make it, or name another")
-        contents = {}
+        contents: dict[str, str] = {}
+        names: dict[str, str] = {}
         for name, file in files.items():
-            path = os.path.join(directory, name)
+            path = _files.absolute(os.path.join(directory, name))
+            if names.setdefault(path, name) != name:
+                raise InputError(
+                    f"{name} and {names[path]} in {directory} are one file; give each host its own"
+                )
             before = (_files.read(path) or b"").decode(errors="surrogateescape")
             content = _ini.merged(path, before, file)
             if content or before:

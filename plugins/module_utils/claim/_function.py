@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger, _pci
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import FunctionEntry
 from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
 
@@ -36,6 +36,10 @@ def against(item: FunctionClaim, mzid: str, policy: Policy, found: Found) -> t.I
     function = found.whole.functions[selected[0]]
     if item.pf_name is not None and not item.vlan:
         yield f"{name}: it has no VLAN (vlan 0) for the access port of its leaf"
+    elif item.vlan is not None and not 1 <= item.vlan <= 4094:
+        yield f"{name}: VLAN {item.vlan} is outside 1 to 4094"
+    if item.pf_name is not None and not _pci.is_mac(item.function):
+        yield f"{name}: name NIC {item.pf_name} by its permanent MAC, and not {item.function}"
     for text in _held(item, mzid, function, found):
         yield f"{name}: {text}"
     for text in _unsuited(item, function):
@@ -142,6 +146,8 @@ def entry(
     """What the ledger says of *item* once it is as it must be; *known* is what it said before."""
     function = found.whole.functions[found.whole.selected[item][0]]
     device = function.device
+    if known and known.identity != function.identity:
+        known = None  # It is another card in the same slot.
     return FunctionEntry(
         kind=_ledger.FUNCTION,
         node=item.node,

@@ -164,6 +164,9 @@ def refuse(host: Host, plan: ClaimPlan, found: Found, mzid: str, *, force: bool 
     if stranded:
         raise SriovError(f"materialization {mzid} keeps its VFs: {'; '.join(stranded)}")
     touched = sorted(plan.taken.union(step.target.address for step in plan.steps))
+    shared = list(_in_groups_of_others(host, plan, found, mzid))
+    if shared:
+        raise SriovError("; ".join(shared))
     users = _usage.holders(
         host, touched, own=[mzid], ledger=plan.before, known=found.devices.values()
     )
@@ -179,6 +182,23 @@ def refuse(host: Host, plan: ClaimPlan, found: Found, mzid: str, *, force: bool 
             f"End that use first, or take them all the same with sriov_force_mzid={mzid}"
         )
     _isolation.check(host, plan.steps)
+
+
+def _in_groups_of_others(host: Host, plan: ClaimPlan, found: Found, mzid: str) -> t.Iterator[str]:
+    """The devices that *plan* takes in IOMMU groups where another guest has a whole function."""
+    others = {
+        entry.address: f"{entry.guest} of materialization {holder}"
+        for holder, entry in _ledger.functions(plan.before)
+        if holder != mzid
+    }
+    for address in sorted(plan.taken) if others else ():
+        group = found.devices[address].iommu_group
+        for member in _pci.group_members(host, group) if group else ():
+            if member in others and member != address:
+                yield (
+                    f"{member} of {others[member]} is in the IOMMU group {group} of {address}, and "
+                    "one guest gets all of a group"
+                )
 
 
 def described(plan: ClaimPlan) -> dict[str, list[str]]:

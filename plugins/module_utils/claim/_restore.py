@@ -21,7 +21,6 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.vf import _isolation
 
 if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.claim._found import HostPf
-    from ansible_collections.mergetb.sriov.plugins.module_utils.machine._netlink import Link
     from ansible_collections.mergetb.sriov.plugins.module_utils.observe._ledger import (
         FunctionEntry,
         Ledger,
@@ -120,10 +119,11 @@ def _restore_functions(
     check_mode: bool,
 ) -> RestoreOutcome:
     links = host.netlink.links()
-    there = [item for item in held if _whole.is_there(host, item[1])]
+    there = [item for item in held if _whole.is_there(host, item[1], links)]
     names = {entry.address: f"{mzid} {entry.guest}" for mzid, entry in held}
     problems = {
-        entry.address: f"{entry.label} did not come back: see that the card is in its slot"
+        entry.address: f"{entry.label} did not come back: see that the card is in its slot, or if "
+        "it is in another one now, run mergetb.sriov.materialize for it again"
         for _mzid, entry in held
         if (_mzid, entry) not in there
     }
@@ -131,7 +131,7 @@ def _restore_functions(
     found = _whole.read(host, [entry.address for _mzid, entry in there], links)
     targets = []
     for _mzid, entry in there:
-        problem = function_doubt(host, entry, links)
+        problem = function_doubt(entry)
         if problem:
             problems[entry.address] = problem
         target = _function.target(entry)
@@ -142,6 +142,8 @@ def _restore_functions(
     for step in steps:
         address = step.target.address
         kept = [*found[address].needs, *_in_use(host, found[address].device, ledger)]
+        if step.target.driver and found[address].numvfs:
+            kept.append(f"it has {found[address].numvfs} VFs, which would go with its driver")
         if kept:
             busy[address] = f"in use: {'; '.join(kept)}"
     steps = [step for step in steps if step.target.address not in busy]
@@ -169,13 +171,9 @@ def _restore_functions(
     return RestoreOutcome(0, changed, told, again, ready)
 
 
-def function_doubt(host: Host, entry: FunctionEntry, links: t.Iterable[Link]) -> str | None:
+def function_doubt(entry: FunctionEntry) -> str | None:
     """Why the function of *entry*, which is there, may not be given to its guest as it is."""
     again = "run mergetb.sriov.materialize for it again"
-    names = _pci.interfaces(host, entry.address)
-    macs = {link.permanent_mac for link in links if link.name in names}
-    if entry.pf_mac and macs and entry.pf_mac not in macs:
-        return f"{entry.label} is another NIC ({', '.join(sorted(map(str, macs)))}): {again}"
     if entry.state != _ledger.READY:
         return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
     return None

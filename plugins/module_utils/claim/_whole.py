@@ -57,7 +57,7 @@ def look(host: Host, claims: t.Sequence[FunctionClaim], mzid: str, ledger: _ledg
         return Whole({}, {})
     links = host.netlink.links()
     selected = {item: select(host, item.function, links, ledger) for item in claims}
-    addresses = {entry.address for entry in held if is_there(host, entry)}
+    addresses = {entry.address for entry in held if is_there(host, entry, links)}
     addresses.update(found[0] for found in selected.values() if len(found) == 1)
     return Whole(read(host, sorted(addresses), links), selected)
 
@@ -82,7 +82,10 @@ def read(
             is_vf=_pci.is_vf(host, address),
             numvfs=int(host.read(f"{_pci.DEVICES}/{address}/sriov_numvfs") or 0),
             needs=[*needs, *_nodes.storage(host, behind)],
-            console=_nodes.console(host, address, behind) if address in own else None,
+            # Without a driver, too, the firmware's frame buffer can be on it.
+            console=None
+            if "vfio" in (device.driver or "")
+            else _nodes.console(host, address, behind),
             members=_pci.group_members(host, device.iommu_group) if device.iommu_group else [],
         )
     return found
@@ -94,24 +97,31 @@ def identity(host: Host, address: str) -> str:
     return f"{found.vendor[2:]}:{found.device[2:]}"
 
 
-def is_there(host: Host, entry: FunctionEntry) -> bool:
+def is_there(host: Host, entry: FunctionEntry, links: t.Iterable[Link]) -> bool:
     """Whether the function of *entry* is where it was, and not another one in its place."""
-    exists = host.exists(f"{_pci.DEVICES}/{entry.address}")
-    return exists and identity(host, entry.address) == entry.identity
+    if not host.exists(f"{_pci.DEVICES}/{entry.address}"):
+        return False
+    names = _pci.interfaces(host, entry.address)
+    macs = {link.permanent_mac for link in links if link.name in names}
+    # A NIC shows its MAC only while it has the driver of the host.
+    return identity(host, entry.address) == entry.identity and (
+        not entry.pf_mac or not macs or entry.pf_mac in macs
+    )
 
 
-def select(host: Host, function: str, links: t.Iterable[Link], ledger: _ledger.Ledger) -> list[str]:
+def select(host: Host, function: str, links: t.Sequence[Link], ledger: _ledger.Ledger) -> list[str]:
     """The addresses of the functions that *function* selects, as `FunctionClaim` has it."""
     if _pci.is_address(function):
         return [function] if host.exists(f"{_pci.DEVICES}/{function}") else []
     if _pci.is_mac(function):
         # A NIC that a guest has shows no MAC here.
-        known = _ledger.function_at(ledger, function)
-        if known and is_there(host, known[1]):
-            return [known[1].address]
         interfaces = [link.name for link in links if link.permanent_mac == function]
         found = {_pci.function_of_interface(host, name) for name in interfaces}
-        return sorted(address for address in found if address and not _pci.is_vf(host, address))
+        shown = sorted(address for address in found if address and not _pci.is_vf(host, address))
+        known = _ledger.function_at(ledger, function)
+        if not shown and known and is_there(host, known[1], links):
+            return [known[1].address]
+        return shown
     if _IDENTITY.fullmatch(function):
         return [each for each in _candidates(host) if identity(host, each) == function]
     if _CLASS.fullmatch(function):

@@ -98,6 +98,16 @@ class Host:
         """Where *path* of the machine is for this process."""
         return f"{self._prefix}{path}"
 
+    def is_claimed(self, path: str) -> bool:
+        """Whether the kernel keeps the block device *path* to itself (O_EXCL in open(2)).
+
+        A device that does not answer in time counts as kept.
+        """
+        try:
+            return bool(self._helper_call(_READ_SECONDS, path, _is_claimed, self.path(path)))
+        except BlockedError:
+            return True
+
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.path(path))
 
@@ -539,6 +549,15 @@ def _read(path: str) -> bytes | None:
         # Only `os.open` names the file.
         error.filename = path
         raise
+
+
+def _is_claimed(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    os.close(descriptor)
+    return False
 
 
 def _text(content: bytes | None) -> str | None:

@@ -10,6 +10,7 @@ Documentation/fb/fbcon.rst of the Linux kernel.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing as t
 
@@ -19,6 +20,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.mergetb.sriov.plugins.module_utils.machine._host import Host
 
 _SUBSYSTEMS = "/sys/class/nvme-subsystem"
+_BTRFS = "/sys/fs/btrfs"
 _CONTROLLER = re.compile(r"nvme\d+")
 _FRAME_BUFFER = re.compile(r"/dev/fb\d+")
 _MINOR = re.compile(r"Device Minor:\s*(\d+)")
@@ -52,7 +54,8 @@ def of_functions(host: Host, addresses: t.Collection[str]) -> dict[str, list[Nod
         for number in host.names(f"/sys/dev/{kind}"):
             link = f"/sys/dev/{kind}/{number}"
             parts = (host.target(link) or "").split("/")
-            functions = [part for part in parts if _pci.is_address(part)][-1:]
+            # A function can have others behind it: Intel's VMD has the NVMe controllers.
+            functions = [part for part in parts if _pci.is_address(part)]
             functions += [each for part in parts for each in shared.get(part, ())]
             for address in found.keys() & set(functions):
                 name = _name(host, link)
@@ -89,6 +92,17 @@ def _name(host: Host, link: str) -> str | None:
     return None
 
 
+def _mounts(host: Host) -> t.Iterator[str]:
+    """The lines of mountinfo of all mount namespaces: a container has mounts of its own."""
+    seen = set()
+    for process in ["self", *(name for name in host.names("/proc") if name.isdigit())]:
+        with contextlib.suppress(OSError):  # it ended while we looked
+            namespace = host.target(f"/proc/{process}/ns/mnt") or process
+            if namespace not in seen:
+                seen.add(namespace)
+                yield from (host.read(f"/proc/{process}/mountinfo") or "").splitlines()
+
+
 def storage(host: Host, nodes: t.Iterable[Node]) -> list[str]:
     """What the host keeps on the disks among *nodes*: file systems, swap, LVM, RAID."""
     disks = [node for node in nodes if node.is_block]
@@ -97,7 +111,7 @@ def storage(host: Host, nodes: t.Iterable[Node]) -> list[str]:
     by_number = {node.number: node for node in disks}
     by_path = {node.path: node for node in disks}
     texts = []
-    for line in (host.read("/proc/self/mountinfo") or "").splitlines():
+    for line in _mounts(host):
         fields = line.split()
         if "-" not in fields:
             continue
@@ -114,6 +128,17 @@ def storage(host: Host, nodes: t.Iterable[Node]) -> list[str]:
         holders = host.names(f"{node.link}/holders")
         if holders:
             texts.append(f"{node.path} is part of {', '.join(holders)}")
+        elif host.is_claimed(node.path):
+            texts.append(f"the kernel keeps {node.path} to itself (a file system, ZFS, a target)")
+    names = {node.path.rpartition("/")[2]: node for node in disks}
+    for system in host.names(_BTRFS):
+        for name in host.names(f"{_BTRFS}/{system}/devices"):
+            if name in names:
+                texts.append(f"{names[name].path} is part of the Btrfs {system}")
+    for loop in host.names("/sys/block"):
+        backing = host.read(f"/sys/block/{loop}/loop/backing_file") if "loop" in loop else None
+        if backing in by_path:
+            texts.append(f"{backing} is behind /dev/{loop}")
     return list(dict.fromkeys(texts))
 
 

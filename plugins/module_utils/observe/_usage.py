@@ -50,7 +50,7 @@ def holders(
     if ledger is None:
         ledger = _ledger.read(host)
     found: dict[str, list[str]] = {address: [] for address in addresses}
-    for address, text in _holdings(host, ledger, own) if found else ():
+    for address, text in holdings(host, ledger, own) if found else ():
         if address in found:
             found[address].append(text)
     devices = {device.address: device for device in known if device.address in found}
@@ -138,7 +138,6 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     handles: dict[str, list[str]] = {}
     with_kernel: list[_pci.Device] = []
-    bare: list[_pci.Device] = []
     for device in devices:
         paths = _vfio_paths(host, device) if device.driver else _left_paths(device)
         for path in paths:
@@ -148,14 +147,17 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     if with_kernel:
         links = {link.name: link for link in host.netlink.links()}
         ips = host.netlink.addresses()
+        behind = _interfaces_behind(host, links)
         for device in with_kernel:
-            names = host.names(f"{_pci.DEVICES}/{device.address}/net")
+            own = host.names(f"{_pci.DEVICES}/{device.address}/net")
+            names = list(dict.fromkeys([*own, *behind.get(device.address, ())]))
             if names or _is_network(host, device.address):
                 found[device.address] = _kernel_use(host, device, names, links, ips)
             else:
-                bare.append(device)
-    for address, nodes in _nodes.of_functions(host, [item.address for item in bare]).items():
-        found[address] = [*_vdpa(host, address), *_nodes.storage(host, nodes)]
+                found[device.address] = _vdpa(host, device.address)
+    addresses = [device.address for device in with_kernel]
+    for address, nodes in _nodes.of_functions(host, addresses).items():
+        found[address] += _nodes.storage(host, nodes)
         for node in nodes:
             handles.setdefault(node.path, []).append(address)
     for opened in _lasting(host, handles) if handles else ():
@@ -165,7 +167,17 @@ def users(host: Host, devices: t.Iterable[_pci.Device]) -> dict[str, list[str]]:
     return {address: texts for address, texts in found.items() if texts}
 
 
-def _holdings(
+def _interfaces_behind(host: Host, names: t.Iterable[str]) -> dict[str, list[str]]:
+    """The interfaces by each PCI function on their way, also behind a bus of its own (USB)."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        for part in (host.target(f"/sys/class/net/{name}") or "").split("/"):
+            if _pci.is_address(part):
+                found.setdefault(part, []).append(name)
+    return found
+
+
+def holdings(
     host: Host, ledger: _ledger.Ledger, own: t.Container[str]
 ) -> t.Iterator[tuple[str, str]]:
     """The addresses of the devices that materializations other than *own* have, and for whom."""

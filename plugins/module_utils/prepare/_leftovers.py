@@ -47,6 +47,8 @@ def find(host: Host, running: str) -> t.Iterator[tuple[str, str, str]]:
             )
     for name in host.names(_UNITS):
         path = f"{_UNITS}/{name}"
+        if host.target(path) == "/dev/null":  # masked
+            continue
         if name.endswith(".service") and (_UNIT.fullmatch(name) or _sets_vfs(host, path)):
             instances = _instances(host, name) or [name]
             yield (
@@ -55,6 +57,16 @@ def find(host: Host, running: str) -> t.Iterator[tuple[str, str, str]]:
                 f"run systemctl disable {' '.join(instances)} if nothing else needs it (without"
                 " --now, which would stop the units that require it), and remove the file",
             )
+    for name in host.names(_UNITS):
+        for part in host.names(f"{_UNITS}/{name}") if name.endswith(".service.d") else ():
+            path = f"{_UNITS}/{name}/{part}"
+            if part.endswith(".conf") and _sets_vfs(host, path):
+                yield (
+                    path,
+                    "a part of a unit, of somebody else, sets numbers of VFs when the unit starts",
+                    "take these lines out if nothing else needs them, and run systemctl "
+                    "daemon-reload",
+                )
     for path in _SCRIPTS:
         if _sets_vfs(host, path):
             yield (
@@ -66,9 +78,13 @@ def find(host: Host, running: str) -> t.Iterator[tuple[str, str, str]]:
 
 
 def _sets_vfs(host: Host, path: str) -> bool:
+    try:
+        text = host.read(path) or ""
+    except OSError:  # a directory, or a link that leads nowhere
+        return False
     return any(
         _SETS_VFS.search(line)
-        for line in (host.read(path) or "").splitlines()
+        for line in text.splitlines()
         if not line.lstrip().startswith(("#", ";"))
     )
 
@@ -90,7 +106,7 @@ def _repeated(running: str) -> t.Iterator[tuple[str, str, str]]:
         if found := _IOMMU.match(argument):
             values.setdefault(found[1], []).append(argument)
     for arguments in values.values():
-        if len(set(arguments)) > 1 and {"off", "on"} & {each.split("=")[1] for each in arguments}:
+        if {"off", "on"} <= {each.split("=")[1].split(",")[0] for each in arguments}:
             yield (
                 COMMAND_LINE,
                 f"it has {' and '.join(arguments)}, which contradict each other",

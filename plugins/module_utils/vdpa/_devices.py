@@ -155,6 +155,17 @@ def check(
             problems.append(
                 f"the driver {driver} is not loaded: load its module (modprobe {driver})"
             )
+    shared: dict[str, list[str]] = collections.defaultdict(list)
+    for device in found.values():
+        if device.management_device.startswith("pci/"):
+            shared[device.management_device].append(device.name)
+    problems += [
+        f"{device.name}: {device.management_device} has the devices "
+        f"{', '.join(shared[device.management_device])}, of which the kernel removes the wrong one "
+        "and then crashes; restart the host to be rid of them"
+        for device in steps.delete
+        if len(shared[device.management_device]) > 1
+    ]
     staying = {name: item for name, item in found.items() if item not in steps.delete}
     owners = {item.management_device: name for name, item in staying.items()}
     for item in steps.add:
@@ -209,6 +220,11 @@ def _unfit(host: Host, item: Wanted, target: _state.ManagementDevice) -> t.Itera
             yield (
                 f"{item.name}: {target.name} takes no {name}: it does not offer the virtio feature "
                 f"{1 << bit:#x}, only some of {target.features:#x}"
+            )
+        elif bit is not None and not item.attributes.get("features", 1 << bit) >> bit & 1:
+            yield (
+                f"{item.name}: {name} needs the virtio feature {1 << bit:#x}, which is not in its "
+                f"features {item.attributes['features']:#x}"
             )
         elif name == "max_vqp" and 2 * value > target.max_vqs:
             yield (
@@ -273,11 +289,14 @@ def _users(host: Host, leaving: t.Sequence[_state.VdpaDevice]) -> list[list[str]
     """Who uses each of the devices *leaving*, as text."""
     paths = {device.path for device in leaving if device.path}
     opened = _usage.openers_of(host, paths) if paths else {}
+    ledger = _ledger.read(host) if leaving else {}
     entries = {
         f"pci/{entry.address}": f"materialization {mzid} {entry.has} its VF"
-        for mzid, entries in (_ledger.read(host) if leaving else {}).items()
+        for mzid, entries in ledger.items()
         for entry in entries
     }
+    # PCI can have numbered its buses anew since the ledger was written.
+    entries.update((f"pci/{at}", text) for at, text in _usage.holdings(host, ledger, ()))
     up = {}
     if any(device.driver == "virtio_vdpa" for device in leaving):
         up = {link.name: link.up for link in host.netlink.links()}
@@ -354,11 +373,14 @@ def _add(host: Host, items: t.Sequence[Wanted]) -> list[str]:
     done, error = host.generic_in_turn(requests, seconds=_SECONDS)
     if done < len(requests):
         item = items[done]
+        others = "None of the others was made"
         if not isinstance(error, BlockedError):
             _remove_again(host, [made.name for made in items[:done]])
+        elif done:
+            others = f"These were made before, and stay: {', '.join(i.name for i in items[:done])}"
         raise SriovError(
             f"{item.name} could not be made on {item.management_device}: "
-            f"{_refused_attributes(item, error) or _reason(error)}. None of the others was made"
+            f"{_refused_attributes(item, error) or _reason(error)}. {others}"
         ) from error
     return [item.name for item in items]
 
@@ -403,7 +425,12 @@ def _verify(host: Host, items: t.Iterable[Wanted]) -> None:
 
 def _remove_again(host: Host, names: t.Sequence[str]) -> None:
     """Remove devices that nobody can have opened yet, as far as the kernel does it."""
-    host.generic_in_turn([_state.delete_request(name) for name in names], seconds=_SECONDS)
+    requests = [_state.delete_request(name) for name in names]
+    while requests:
+        done, error = host.generic_in_turn(requests, seconds=_SECONDS)
+        if isinstance(error, BlockedError):
+            return  # All of vDPA is locked.
+        requests = requests[done + 1 :]  # One that is gone does not keep the others.
 
 
 def _bind(host: Host, items: t.Sequence[tuple[str, str | None, str | None]]) -> None:

@@ -191,8 +191,12 @@ def plan_all(
     ledger = _ledger.read(host)
     for item in wanted:
         try:
-            whole = _ledger.function_at(ledger, item.pf.strip().lower())
-            if whole:
+            name = item.pf.strip().lower()
+            whole = _ledger.function_at(ledger, name)
+            if not whole:
+                pf = read(host, item.pf)
+                whole = _ledger.function_at(ledger, pf.address, pf.mac)
+            if whole and item.numvfs:
                 mzid, entry = whole
                 raise SriovError(
                     f"PF {item.pf}: materialization {mzid} {entry.has} the whole PF for "

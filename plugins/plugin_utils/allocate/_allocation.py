@@ -184,6 +184,8 @@ class _Allocation:
         self._macs = {function.mac for function in self._functions}
         # VLAN ids in use, each with its leaf domain. A PF of unknown domain has None.
         self._vlans: set[tuple[str | None, int]] = set()
+        # Those of whole NICs of the same materialization, whose links keep them.
+        self._own_vlans: set[tuple[str | None, int]] = set()
         own: dict[tuple[str, str], _KnownHolding] = {}
         for host, state in facility.found.items():
             if not _known.failed(state):
@@ -199,7 +201,7 @@ class _Allocation:
             for entry in entries:
                 if "kind" in entry:
                     # Nobody gets a VF of a PF that a guest has as a whole.
-                    self._lock(host, entry)
+                    self._lock(host, entry, own=mzid == self._mzid)
                     continue
                 # If the guest tags its frames itself, the entry has the VLAN and the VF has none.
                 values = {**entry["values"], "vlan": entry["vlan"]}
@@ -217,13 +219,14 @@ class _Allocation:
                     self._use(host, pf["mac"], vf["index"] if vf["driver"] else None, vf)
         return own
 
-    def _lock(self, host: str, entry: t.Mapping[str, t.Any]) -> None:
+    def _lock(self, host: str, entry: t.Mapping[str, t.Any], *, own: bool) -> None:
         """Note a whole function: none of its VFs is free."""
         function = self._by_mac.get((host, entry["pf_mac"]))
         if function:
             function.taken.update(range(function.count))
         if entry["vlan"]:
-            self._vlans.add((function.domain if function else None, entry["vlan"]))
+            vlans = self._own_vlans if own else self._vlans
+            vlans.add((function.domain if function else None, entry["vlan"]))
 
     def _use(
         self, host: str, pf_mac: str, index: int | None, values: t.Mapping[str, t.Any]
@@ -326,7 +329,9 @@ class _Allocation:
         for link in sorted(domains, key=lambda link: link not in had):
             domain = domains[link]
             used = {v for d, v in self._vlans if d == domain or None in (d, domain)}
-            wanted = itertools.chain(had.get(link, ()), vlans)
+            ours = {v for d, v in self._own_vlans if d == domain or None in (d, domain)}
+            others = (v for v in vlans if v not in ours)
+            wanted = itertools.chain(had.get(link, ()), others)
             vlan = next((v for v in wanted if v in VLANS and v not in used), None)
             if vlan is None:
                 problems.append(

@@ -173,7 +173,7 @@ class PairedFacility:
     def host(self, name: str) -> PairedHost:
         """Return a host whose facts were read."""
         index, resource = self.resources[name]
-        facts = self._facts[name]
+        facts = _with_whole(self._facts[name])
         found = self._counterparts(resource, facts)
         pfs = {pf["address"]: pf for pf in facts["pfs"]}
         nics = []
@@ -267,6 +267,20 @@ class PairedFacility:
         return {r.fqdn.lower(): r for r in resources if r.fqdn} | {
             r.id.lower(): r for r in resources
         }
+
+
+def _with_whole(facts: Facts) -> Facts:
+    """Return facts in which the whole NICs of guests have the MACs that only the ledger knows."""
+    macs = {
+        entry["address"]: entry["pf_mac"]
+        for entries in facts.get("materializations", {}).values()
+        for entry in entries
+        if "kind" in entry and entry["pf_mac"]
+    }
+    return {**facts} | {
+        key: [{**each, "mac": each["mac"] or macs.get(each["address"])} for each in facts[key]]
+        for key in ("ports", "pfs")
+    }
 
 
 def _mac(text: str) -> str | None:

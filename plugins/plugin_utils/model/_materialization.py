@@ -54,6 +54,11 @@ def vfs(
         for pf in offered:
             if missing := {"name", "mac", "max_vfs"} - set(pf):
                 raise InputError(f"pfs: a PF of host {host} lacks {', '.join(sorted(missing))}")
+    for host, offered in (nics or {}).items():
+        if not isinstance(offered, list) or not all(
+            isinstance(nic, dict) and {"name", "mac"} <= set(nic) for nic in offered
+        ):
+            raise InputError(f"sriov_nics of host {host} must be a list of NICs with name and mac")
     reader = _MaterializationReader(materialization, pfs, nics or {}, functions or {})
     result = reader.read()
     if reader.problems:
@@ -259,16 +264,23 @@ class _MaterializationReader:
         what = f"sriov_functions of {host}: {_names.quoted(str(node))} {_names.quoted(str(nic))}:"
         if unknown := set(item) - _FUNCTION_KEYS:
             self.problems.append(f"{what} unknown key {_names.quoted(str(min(unknown, key=str)))}")
-        if not isinstance(item.get("function"), str):
+        function = item.get("function")
+        if not isinstance(function, str) or len(function) > _LONGEST_SELECTOR:
             self.problems.append(
                 f"{what} function must be a text: a PCI address, vendor:device or a class"
             )
+            function = None
+        if not isinstance(item.get("driver"), (str, type(None))):
+            self.problems.append(f"{what} driver must be a text")
+        if not isinstance(item.get("console", False), bool):
+            self.problems.append(f"{what} console must be true or false")
         allocated = self._hosts.get(str(node), {})
         if host not in allocated:
             where = ", ".join(allocated) or "no host"
             self.problems.append(f"{what} its VM is allocated on {where}")
         return {
             **{key: value for key, value in item.items() if key in _FUNCTION_KEYS},
+            "function": function,
             "node": self._checked(_names.NODE.check, str(node), f"{what} node"),
             "nic": self._checked(_names.NIC.check, str(nic), f"{what} nic"),
         }
@@ -407,6 +419,7 @@ class _MaterializationReader:
                         )
 
 
+_LONGEST_SELECTOR = 32
 _FUNCTION_KEYS = {"node", "nic", "function", "driver", "console"}
 
 

@@ -18,7 +18,9 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import
 
 _BEGIN = "# BEGIN mergetb.sriov.openstack\n"
 _END = "# END mergetb.sriov.openstack\n"
-_BLOCK = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
+# An editor can have changed the ends of the lines, or taken that of the last one.
+_BLOCK = re.compile(rf"{_BEGIN.strip()}\r?\n.*?{_END.strip()}(?:\r?\n|$)", re.DOTALL)
+_LINES = re.compile(r"\r\n|\r|\n")
 _SECTION = re.compile(r"\[(.+)\]")
 _OPTION = re.compile(r"([^\s:=#;][^:=]*?)\s*[:=]")
 
@@ -87,6 +89,11 @@ def merged(path: str, text: str, file: File) -> str:
     :raises InputError: the rest of it has an option that the block is about
     """
     rest = _BLOCK.sub("", text)
+    if _BEGIN.strip() in rest or _END.strip() in rest:
+        raise InputError(
+            f"{path} has only one of the two lines of comment around the block of mergetb.sriov;"
+            " remove that line and what is left of the block"
+        )
     block = "".join(
         f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options)
         for section, options in file.sections.items()
@@ -108,7 +115,7 @@ def _options(text: str) -> set[tuple[str, str]]:
     """Return the options of a text with their sections. Case and hyphens do not matter there."""
     section = "default"
     found = set()
-    for line in text.splitlines():
+    for line in _LINES.split(text):
         if heading := _SECTION.match(line):
             section = heading[1].lower()
         elif option := _OPTION.match(line):

@@ -62,8 +62,12 @@ def settings(
     :raises InputError: the answer does not fit the networks
     """
     problems = Problems()
-    models = {str(pf["mac"]): str(pf["nic_model"]) for pf in offered if pf.get("nic_model")}
-    held = _held(answer["materializations"])
+    models = {
+        str(pf["mac"]).lower(): str(pf["nic_model"])
+        for pf in offered or ()
+        if pf.get("nic_model") and pf.get("mac")
+    }
+    held = _held(answer)
     specs: list[dict[str, str]] = []
     mappings: dict[str, str] = {}
     excluded: dict[str, list[str]] = {}
@@ -72,7 +76,7 @@ def settings(
         wanted = [function] if network.whole else function["vfs"]
         problems.extend(
             f"physical network {network.name}: {problem}"
-            for problem in _objections(network, function, answer["ports"])
+            for problem in _objections(network, function, answer)
         )
         tags = {"physical_network": network.name, **network.tags}
         addresses = [each["address"] for each in wanted if each["address"] not in held]
@@ -94,9 +98,20 @@ def settings(
     }
 
 
-def _held(materializations: t.Mapping[str, t.Any]) -> set[str]:
-    """Return the addresses of the VFs that materializations hold, or that runs have reserved."""
-    return {entry["address"] for entries in materializations.values() for entry in entries}
+def _held(answer: t.Mapping[str, t.Any]) -> set[str]:
+    """Return the addresses of what materializations hold, or runs have reserved.
+
+    The ledger has the address of a VF as it was when the materialization got it. PCI can have
+    numbered its buses anew since then, so the MAC of the PF and the index count as well.
+    """
+    entries = [entry for each in answer["materializations"].values() for entry in each]
+    keys = {(entry["pf_mac"], entry.get("vf")) for entry in entries}
+    return {entry["address"] for entry in entries} | {
+        vf["address"]
+        for pf in answer["pfs"]
+        for vf in pf["vfs"]
+        if (pf["mac"], vf["index"]) in keys
+    }
 
 
 def _chosen(
@@ -136,17 +151,18 @@ def _described(function: Function) -> str:
 
 
 def _objections(
-    network: Network, function: Function, ports: t.Iterable[Function]
+    network: Network, function: Function, answer: t.Mapping[str, t.Any]
 ) -> t.Iterator[str]:
     described = f"PF {_described(function)}"
     if network.whole:
         addresses = [function["address"]]
         yield from (
             f"{described} cannot be given to a guest: {port['management']}"
-            for port in ports
+            for port in answer["ports"]
             if port["address"] == function["address"] and port["management"]
         )
-        if function.get("numvfs"):
+        # A port has no number of VFs; it is a PF, too, if it can have any.
+        if any(pf["numvfs"] for pf in answer["pfs"] if pf["address"] == function["address"]):
             yield f"{described} has VFs, which a guest would get, too; set its number of VFs to 0"
     else:
         addresses = [vf["address"] for vf in function["vfs"]]

@@ -121,7 +121,7 @@ def write(path: str, content: bytes) -> None:
         try:
             with open(descriptor, "wb") as file:
                 file.write(content)
-                os.fchmod(descriptor, _MODE)
+                os.fchmod(descriptor, _mode(path))
                 file.flush()
                 os.fsync(descriptor)
             os.replace(temporary, path)
@@ -129,6 +129,14 @@ def write(path: str, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+def _mode(path: str) -> int:
+    """Return the mode of a file; an operator's file can have secrets, and keeps its own."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return _MODE
 
 
 def make_directory(path: str, below: str) -> None:

@@ -231,14 +231,14 @@ class ControllerAction(ActionBase):
             _files.make_directory(os.path.dirname(path), _files.absolute(below))
         if self._task.check_mode and (not below or os.path.exists(os.path.dirname(path))):
             _files.require_writable(path)
-        before, after = _files.read(path), content.encode()
+        before, after = _files.read(path), content.encode(errors="surrogateescape")
         if before == after:
             return {"changed": False, "path": path}
         if not self._task.check_mode:
             _files.write(path, after)
         diff = {
             "before": (before or b"").decode(errors="replace"),
-            "after": content,
+            "after": after.decode(errors="replace"),
             "before_header": path,
             "after_header": path,
         }

@@ -61,7 +61,7 @@ class ReportPf(t.NamedTuple):
     """A PF that a host, its model, or its ledger has.
 
     ``declared`` is the number of VFs in the model, None for a PF that the model does not offer.
-    ``note`` tells what is wrong with the PF.
+    ``note`` tells what is wrong with the PF. ``whole`` is the materialization that has all of it.
     """
 
     name: str
@@ -71,6 +71,7 @@ class ReportPf(t.NamedTuple):
     declared: int | None
     note: str
     vfs: list[ReportVf]
+    whole: str = ""
 
 
 class ReportHost(t.NamedTuple):
@@ -227,10 +228,10 @@ def _add_function(pfs: list[ReportPf], holding: _ReportedHolding) -> None:
         note += f" ({_reservation(entry) or 'a run began and did not end; run it again'})"
     for index, pf in enumerate(pfs):
         if pf.mac and pf.mac == entry["pf_mac"]:
-            pfs[index] = pf._replace(note=note)
+            pfs[index] = pf._replace(note=note, whole=mzid)
             return
     name = f"function {entry['address']} {entry['pf_name'] or entry['identity']}"
-    pfs.append(ReportPf(name, entry["pf_mac"] or "", "", "", None, note, []))
+    pfs.append(ReportPf(name, entry["pf_mac"] or "", "", "", None, note, [], mzid))
 
 
 def _error(facts: Facts) -> str:
@@ -387,6 +388,8 @@ def by_materialization(made: Report) -> list[Totals]:
     result: dict[str, Totals] = {}
     for host in made.hosts:
         for pf in host.pfs:
+            if pf.whole:
+                result.setdefault(pf.whole, Totals(pf.whole)).hosts.add(host.name)
             for vf in pf.vfs:
                 if vf.mzid:
                     totals = result.setdefault(vf.mzid, Totals(vf.mzid))

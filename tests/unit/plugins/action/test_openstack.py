@@ -143,3 +143,33 @@ def test_directory_that_is_not_there(variables: Variables, tmp_path: Path) -> No
     for check in (True, False):
         result = run(variables, check=check, directory=str(tmp_path / "none"))
         assert "is no directory; make it, or name another" in result["msg"]
+
+
+def test_a_file_keeps_its_mode_and_its_bytes(variables: dict[str, t.Any], config: Path) -> None:
+    path = config / "nova" / "compute0" / "nova.conf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"# K\xf6ln\n[database]\nconnection = mysql://nova:secret@db\n")
+    path.chmod(0o600)
+    assert not run(variables, directory=str(config)).get("failed")
+    assert path.read_bytes().startswith(b"# K\xf6ln\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+def test_a_block_that_an_editor_touched_is_taken_back(
+    variables: dict[str, t.Any], config: Path, end: bytes
+) -> None:
+    run(variables, directory=str(config))
+    path = config / "nova" / "compute0" / "nova.conf"
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"\n", end) if end else text.rstrip(b"\n"))
+    for host in variables.values():
+        host["sriov_physical_networks"] = {}
+    run(variables, directory=str(config))
+    assert "device_spec" not in path.read_text()
+
+
+def test_two_hosts_do_not_share_a_file(variables: dict[str, t.Any], config: Path) -> None:
+    (config / "nova" / "compute0").mkdir(parents=True)
+    (config / "nova" / "compute1").symlink_to("compute0")
+    assert "are one file" in run(variables, directory=str(config))["msg"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.module_utils.claim import _restore
 from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
-from ansible_collections.mergetb.sriov.plugins.modules import materialization
+from ansible_collections.mergetb.sriov.plugins.modules import materialization, numvfs
 from ansible_collections.mergetb.sriov.tests.unit.fabricated import (
     DEVICES,
     GROUPS,
@@ -330,15 +330,15 @@ def test_a_boot_gives_them_again(machine: Machine, run: Runner) -> None:
     assert drivers(machine) == NATIVE
 
 
-def test_a_boot_leaves_what_is_in_doubt_without_driver(machine: Machine, run: Runner) -> None:
+def test_a_boot_touches_no_other_card_in_the_slot(machine: Machine, run: Runner) -> None:
     run(mzid=MZID, functions=ALL)
     reboot(machine)
     machine.alter_link("ens3f0", permanent_mac="04:70:00:00:00:31")
     machine.put(f"{DEVICES}/{GPU}/device", "0x2205")
     outcome = _restore.run(machine, seconds=0)
-    assert [driver for driver, _override in drivers(machine)] == [None, "nvidia", "snd_hda_intel"]
-    assert any("is another NIC" in text for text in outcome.problems)
-    assert any(f"{GPU} 10de:2204 did not come back" in text for text in outcome.problems)
+    assert [driver for driver, _override in drivers(machine)] == ["igb", "nvidia", "snd_hda_intel"]
+    for label in (f"{NIC} ens3f0", f"{GPU} 10de:2204"):
+        assert any(f"{label}" in text and "did not come back" in text for text in outcome.problems)
 
 
 def test_a_boot_takes_nothing_that_the_host_has_come_to_need(machine: Machine, run: Runner) -> None:
@@ -359,3 +359,226 @@ def test_a_ledger_with_vfs_of_a_whole_pf_is_no_ledger(machine: Machine, run: Run
     with pytest.raises(Exception, match="the whole PF"):
         _ledger.write(machine, ledger)
     assert machine.exists(f"{GROUPS}/40")
+
+
+MAC2, NIC2 = "04:70:00:00:00:40", "0000:04:00.0"
+DISKF: dict[str, t.Any] = {"node": "alpha", "nic": "disk0", "function": DISK}
+
+
+def test_wrong_nic_after_the_cards_moved(machine: Machine, run: Runner) -> None:
+    """The card of MAC is in another slot now, and an equal card is in its old one."""
+    run(mzid=MZID, functions=[WANTED_NIC])
+    reboot_one(machine, NIC)
+    machine.alter_link("ens3f0", permanent_mac=MAC2, mac=MAC2)
+    machine.add_pf(NIC2, "ens4f0", MAC, up=False)
+    _restore.run(machine, seconds=0)
+    run(mzid=MZID, functions=[WANTED_NIC])
+    assert machine.driver(NIC) != "vfio-pci", "the guest gets another NIC"
+
+
+def test_a_card_that_moved_while_it_was_reserved(machine: Machine, run: Runner) -> None:
+    run(mzid=MZID, state="reserved", run="a", functions=[WANTED_NIC])
+    machine.alter_link("ens3f0", permanent_mac=MAC2)
+    machine.add_pf(NIC2, "ens4f0", MAC, up=False)
+    run(mzid=MZID, run="a", functions=[WANTED_NIC])
+    assert machine.driver(NIC) != "vfio-pci", "the guest gets another NIC"
+
+
+def test_boot_takes_the_driver_of_the_hosts_nic(machine: Machine, run: Runner) -> None:
+    run(mzid=MZID, functions=[WANTED_NIC])
+    reboot_one(machine, NIC)
+    machine.alter_link("ens3f0", permanent_mac=MAC2, up=True)
+    machine.netlink.ips[machine.netlink.interfaces["ens3f0"].ifindex] = ["192.0.2.7/24"]
+    _restore.run(machine, seconds=0)
+    assert machine.driver(NIC) == "igb", "the host's storage network lost its NIC"
+
+
+def reboot_one(machine: Machine, address: str) -> None:
+    machine.write(f"{DEVICES}/{address}/driver_override", "")
+    machine.write(f"{DEVICES}/{address}/driver/unbind", address)
+    machine.bind(address, machine.native[address])
+
+
+def test_a_disk_that_a_container_has_mounted_stays(machine: Machine, run: Runner) -> None:
+    machine.put("/proc/self/mountinfo", "")
+    machine.put("/proc/4711/mountinfo", "29 1 259:1 / /data rw - ext4 /dev/nvme0n1p1 rw\n")
+    assert "msg" in run(mzid=MZID, functions=[DISKF])
+
+
+def test_the_second_disk_of_a_btrfs_stays(machine: Machine, run: Runner) -> None:
+    machine.put("/proc/self/mountinfo", "29 1 0:35 / / rw - btrfs /dev/sda1 rw\n")
+    machine.put("/sys/fs/btrfs/9d/devices/nvme0n1p1/x", "")
+    assert "msg" in run(mzid=MZID, functions=[DISKF])
+
+
+def test_a_disk_behind_a_loop_device_stays(machine: Machine, run: Runner) -> None:
+    machine.put("/proc/self/mountinfo", "29 1 7:0 / /mnt rw - ext4 /dev/loop0 rw\n")
+    machine.put("/sys/block/loop0/loop/backing_file", "/dev/nvme0n1p1\n")
+    assert "msg" in run(mzid=MZID, functions=[DISKF])
+
+
+def test_controller_above_the_boot_disk(machine: Machine, run: Runner) -> None:
+    vmd, disk = "0000:0e:00.0", "10000:e1:00.0"
+    machine.add_function(vmd, driver="vmd", device="0x201d", device_class="0x010400")
+    machine.add_function(disk, driver="nvme", device_class="0x010802", bridge=f"{vmd}/pci10000:e0")
+    machine.add_node(disk, "/dev/nvme1n1p2", "259:7", kind="block", within="nvme/nvme1/nvme1n1")
+    machine.put("/proc/self/mountinfo", "29 1 259:7 / / rw - ext4 /dev/nvme1n1p2 rw\n")
+    answer = run(mzid=MZID, functions=[{"node": "alpha", "nic": "raid0", "function": vmd}])
+    assert "msg" in answer
+
+
+def test_the_gpu_of_the_console_without_driver_stays(machine: Machine, run: Runner) -> None:
+    machine.put(f"{DEVICES}/{GPU}/boot_vga", "1")
+    machine.write(f"{DEVICES}/{GPU}/driver/unbind", GPU)
+    answer = run(mzid=MZID, functions=[WANTED_GPU, WANTED_AUDIO])
+    assert "msg" in answer
+
+
+def test_vfs_of_a_reserved_pf(
+    machine: Machine,
+    run: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(mzid=MZID, state="reserved", run="a", functions=[WANTED_NIC])
+    make = Runner(numvfs, machine, monkeypatch, capsys)
+    answer = make(pfs=[{"pf": "ens3f0", "numvfs": 2}])
+    assert "msg" in answer
+
+
+def test_a_nic_with_an_open_rdma_device_stays(machine: Machine, run: Runner) -> None:
+    machine.add_node(NIC, "/dev/infiniband/uverbs0", "231:192", within="infiniband_verbs")
+    machine.add_process(77, "ib_write_bw", "/dev/infiniband/uverbs0")
+    answer = run(mzid=MZID, functions=[WANTED_NIC])
+    assert "msg" in answer
+
+
+def test_a_controller_with_a_usb_nic_in_use_stays(machine: Machine, run: Runner) -> None:
+    usb = "0000:00:14.0"
+    machine.add_function(usb, driver="xhci_hcd", device_class="0x0c0330")
+    machine.add_interface("enx1", f"{usb}/usb1/1-1/1-1:1.0", mac="02:00:00:00:00:77", up=True)
+    machine.netlink.ips[machine.netlink.interfaces["enx1"].ifindex] = ["192.0.2.7/24"]
+    answer = run(mzid=MZID, functions=[{"node": "alpha", "nic": "usb0", "function": usb}])
+    assert "msg" in answer
+
+
+def test_vf_in_the_group_of_anothers_function(machine: Machine, run: Runner) -> None:
+    run(mzid="two.hello.demo", functions=[WANTED_GPU, WANTED_AUDIO])
+    machine.write(f"{DEVICES}/{NIC}/sriov_numvfs", "1")
+    machine.move_to_group("0000:03:10.0", "40")
+    answer = run(mzid=MZID, vfs=[vf()])
+    assert "msg" in answer
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        [WANTED_NIC | {"vlan": 5000}],
+        [WANTED_NIC | {"vlan": -1}],
+        [WANTED_GPU | {"driver": "a b"}, WANTED_AUDIO],
+        [WANTED_NIC | {"function": NIC}],
+        [WANTED_AUDIO | {"vlan": 100}, WANTED_GPU],
+        [WANTED_GPU, WANTED_AUDIO, WANTED_AUDIO],
+    ],
+)
+def test_check_mode_is_true(
+    machine: Machine, run: Runner, functions: list[dict[str, t.Any]]
+) -> None:
+    a = run(check_mode=True, mzid=MZID, functions=functions)
+    b = run(mzid=MZID, functions=functions)
+    assert ("msg" in a) == ("msg" in b)
+    assert ("msg" in a) or a["diff"] == b["diff"]
+
+
+def test_an_override_that_was_left_is_taken_back(machine: Machine, run: Runner) -> None:
+    """Freed with only override to be restored; diff."""
+    run(mzid=MZID, functions=[WANTED_NIC])
+    # killed after probe, before the override was put back
+    ledger = dict(_ledger.read(machine))
+    ledger[MZID] = [ledger[MZID][0]._replace(state="leaving")]
+    _ledger.write(machine, ledger)
+    machine.write(f"{DEVICES}/{NIC}/driver_override", "igb")
+    machine.write(f"{DEVICES}/{NIC}/driver/unbind", NIC)
+    machine.bind(NIC, "igb")
+    assert run(check_mode=True, mzid=MZID, state="absent")["changed"]
+    run(mzid=MZID, state="absent")
+    assert machine.read(f"{DEVICES}/{NIC}/driver_override") == "(null)"
+    assert _ledger.read(machine) == {}
+
+
+def test_another_card_in_the_slot(machine: Machine, run: Runner) -> None:
+    run(mzid=MZID, functions=[DISKF])
+    reboot_one(machine, DISK)
+    machine.write(f"{DEVICES}/{DISK}/driver/unbind", DISK)
+    machine.put(f"{DEVICES}/{DISK}/device", "0x9999")
+    machine.bind(DISK, "other")
+    machine.native[DISK] = "other"
+    run(mzid=MZID, functions=[DISKF])
+    assert machine.driver(DISK) == "vfio-pci"
+    run(mzid=MZID, state="absent")
+    assert machine.driver(DISK) == "other"
+
+
+def test_the_override_of_before_comes_back(machine: Machine, run: Runner) -> None:
+    machine.write(f"{DEVICES}/{DISK}/driver_override", "nvme")
+    run(mzid=MZID, functions=[DISKF])
+    run(mzid=MZID, state="absent")
+    assert machine.read(f"{DEVICES}/{DISK}/driver_override") == "nvme"
+    machine.write(f"{DEVICES}/{DISK}/driver/unbind", DISK)
+    machine.write(f"{DEVICES}/{DISK}/driver_override", "vfio-pci")
+    run(mzid=MZID, functions=[DISKF])
+    run(mzid=MZID, state="absent")
+    assert machine.read(f"{DEVICES}/{DISK}/driver_override") == "vfio-pci"
+    assert machine.driver(DISK) is None
+    machine.bind(DISK, "vfio-pci")
+    run(mzid=MZID, functions=[DISKF])
+    run(mzid=MZID, state="absent")
+    assert machine.read(f"{DEVICES}/{DISK}/driver_override") == "vfio-pci"
+    assert machine.driver(DISK) == "vfio-pci"
+
+
+def test_boot_vfs_of_udev_rule(machine: Machine, run: Runner) -> None:
+    run(mzid=MZID, functions=[WANTED_NIC])
+    reboot_one(machine, NIC)
+    machine.write(f"{DEVICES}/{NIC}/sriov_numvfs", "2")
+    _restore.run(machine, seconds=0)
+    assert machine.driver(NIC) == "igb"
+
+
+def test_numvfs_zero_for_held(
+    machine: Machine,
+    run: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(mzid=MZID, functions=[WANTED_NIC])
+    make = Runner(numvfs, machine, monkeypatch, capsys)
+    answer = make(pfs=[{"pf": NIC, "numvfs": 0}])
+    assert "msg" not in answer
+
+
+def test_an_idle_virtio_nic_is_free(machine: Machine, run: Runner) -> None:
+    v = "0000:00:05.0"
+    machine.add_function(v, driver="virtio-pci", vendor="0x1af4", device="0x1041")
+    machine.add_interface("eth9", f"{v}/virtio2", mac="04:70:00:00:00:50")
+    machine.native[v] = "virtio-pci"
+    a = run(mzid=MZID, functions=[WANTED_NIC | {"function": "04:70:00:00:00:50"}])
+    assert "msg" not in a
+
+
+def test_dematerialize_with_another_nic_in_the_slot(machine: Machine, run: Runner) -> None:
+    """The NIC had no driver when it was given; now the host's own NIC is in its slot."""
+    machine.add_function("0000:06:00.0", device="0x10c9")
+    machine._pf_macs["0000:06:00.0"] = MAC2
+    machine._pf_interfaces["0000:06:00.0"] = "ens6f0"
+    machine.bind("0000:06:00.0", "igb")
+    run(mzid=MZID, functions=[WANTED_NIC | {"function": MAC2, "pf": "ens6f0"}])
+    ledger = dict(_ledger.read(machine))
+    ledger[MZID] = [ledger[MZID][0]._replace(baseline_driver=None)]
+    _ledger.write(machine, ledger)
+    machine.write(f"{DEVICES}/0000:06:00.0/driver_override", "")
+    machine.write(f"{DEVICES}/0000:06:00.0/driver/unbind", "0000:06:00.0")
+    machine._pf_macs["0000:06:00.0"] = "04:70:00:00:00:66"
+    machine.bind("0000:06:00.0", "igb")
+    run(mzid=MZID, state="absent")
+    assert machine.driver("0000:06:00.0") == "igb"

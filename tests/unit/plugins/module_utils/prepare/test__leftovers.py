@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,30 @@ def test_they_are_warnings_of_the_preflight(host: BootMachine) -> None:
         (_judge.WARNING, f"{UNITS}/sriov_config.service"),
         (_judge.WARNING, _leftovers.COMMAND_LINE),
     }
+
+
+def test_what_is_masked_or_no_file_is_not_told(host: BootMachine) -> None:
+    host.put(f"{UNITS}/x", "")
+    os.symlink("/dev/null", host.path(f"{UNITS}/sriov_config.service"))
+    os.symlink("loop.service", host.path(f"{UNITS}/loop.service"))
+    os.makedirs(host.path(f"{UNITS}/dir.service"))
+    os.makedirs(host.path("/etc/udev/rules.d/dir.rules"))
+    assert found(host) == []
+
+
+@pytest.mark.parametrize(
+    "running",
+    [
+        "intel_iommu=on intel_iommu=sm_on",
+        "intel_iommu=on intel_iommu=igfx_off",
+        "iommu=on iommu=pt",
+    ],
+)
+def test_arguments_that_add_to_each_other_are_not_told(host: BootMachine, running: str) -> None:
+    assert found(host, running) == []
+
+
+def test_a_part_of_a_unit_is_told(host: BootMachine) -> None:
+    path = f"{UNITS}/docker.service.d/10-vfs.conf"
+    host.put(path, SETS_VFS.replace("ExecStart", "ExecStartPre"))
+    assert found(host) == [path]

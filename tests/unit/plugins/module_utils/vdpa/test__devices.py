@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import typing as t
 from pathlib import Path
 
@@ -237,3 +238,50 @@ def test_a_refusal_makes_none(machine: VdpaMachine) -> None:
 def test_values_that_no_kernel_takes(item: Wanted, message: str) -> None:
     (problem,) = _devices.value_problems(item)
     assert message in problem
+
+
+class LosingMachine(VdpaMachine):
+    """It loses `vd0` while the call goes on, as when its VF is destroyed."""
+
+    def generic_in_turn(
+        self, requests: t.Sequence[t.Any], *, seconds: float = 120
+    ) -> tuple[int, Exception | None]:
+        answer = super().generic_in_turn(requests, seconds=seconds)
+        if requests and requests[0].command == 3:
+            super()._delete("vd0")
+        return answer
+
+    def _delete(self, name: str) -> Exception | None:
+        if name not in self.vdpa:
+            return OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return super()._delete(name)
+
+
+def test_a_device_that_is_lost_leaves_no_other(tmp_path: Path) -> None:
+    machine = LosingMachine(tmp_path)
+    refusal(machine, new("vd0"), new("vd1"), new("vd2"))
+    assert machine.vdpa == {}
+
+
+def test_of_two_devices_on_a_function_none_is_removed(machine: VdpaMachine) -> None:
+    machine.add_management(VF)
+    settle(machine, new("vd0", f"pci/{VF}"))
+    # The tool `vdpa` can make a second one.
+    machine.generic_in_turn([_state.new_request("vd1", f"pci/{VF}", {})])
+    assert "vd1" in refusal(machine, new("vd0", None))
+    assert set(machine.vdpa) == {"vd0", "vd1"}
+
+
+def test_the_device_of_a_held_vf_stays_after_its_bus_was_renumbered(machine: VdpaMachine) -> None:
+    machine.add_pf("0000:01:00.0", "ens1f0", "0c:42:a1:00:00:10", numvfs=1, vf_addresses=[VF])
+    machine.management[f"pci/{VF}"] = 1 << 20
+    settle(machine, new("vd0", f"pci/{VF}"))
+    entry = ledger_entry(node="alpha", nic="eth0", address="0000:41:10.0", vf=0)
+    entry = entry._replace(pf_address="0000:41:00.0", pf_mac="0c:42:a1:00:00:10")
+    _ledger.write(machine, {"one.hello.demo": [entry]})
+    assert "one.hello.demo" in refusal(machine, new("vd0", None))
+
+
+def test_an_attribute_needs_its_feature(machine: VdpaMachine) -> None:
+    text = refusal(machine, new("vd0", mac="02:00:00:00:00:01", features=0x300000000))
+    assert "mac needs the virtio feature 0x20" in text

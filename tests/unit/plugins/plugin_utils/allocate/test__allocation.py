@@ -667,3 +667,28 @@ def check(choices: list[Choice], state: dict[str, t.Any]) -> None:
     assert len({(c.nic.link, c.function.domain) for c in choices}) == len(
         {c.nic.link for c in choices}
     )
+
+
+def whole_function(**more: t.Any) -> dict[str, t.Any]:
+    """What a ledger says of a whole function."""
+    return {
+        "kind": "function",
+        "node": "alpha",
+        "nic": "gpu0",
+        "address": "0000:41:00.0",
+        "identity": "10de:2204",
+        "pf_name": None,
+        "pf_mac": None,
+        "vlan": None,
+        "state": "ready",
+        "runs": [],
+        **more,
+    }
+
+
+def test_a_link_with_a_whole_nic_keeps_its_vlan() -> None:
+    state = found()
+    state = held(allocate(state=state), state)
+    nic = whole_function(nic="eth7", pf_name="ens9f0", pf_mac="04:70:00:00:00:99", vlan=2)
+    state["x0"]["materializations"][MZID].append(nic)
+    assert {choice.vlan for choice in allocate(state=state)} == {2}

@@ -366,3 +366,25 @@ def test_role(scene: Scene) -> None:
     assert scene.finding() == ("warning", "role", "x0", None)
     scene.resource.roles = [xir.Role.TbNode]
     assert scene.findings() == []
+
+
+def test_a_nic_that_a_guest_has_whole_is_no_error() -> None:
+    scene = Scene()
+    mac = scene.pf["mac"]
+    for each in (scene.port, scene.pf):
+        each.update(mac=None, interface=None, driver="vfio-pci")
+    scene.pf.update(numvfs=0, vfs=[])
+    entry = {
+        "kind": "function",
+        "node": "alpha",
+        "nic": "eth1",
+        "address": scene.pf["address"],
+        "identity": "8086:10c9",
+        "pf_name": "ens1f0",
+        "pf_mac": mac,
+        "vlan": 100,
+        "state": "ready",
+        "runs": [],
+    }
+    scene.facts["materializations"] = {"one.hello.demo": [entry]}
+    assert not [each for each in scene.findings() if each.severity == "error"]

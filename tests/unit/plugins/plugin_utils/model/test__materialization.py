@@ -628,3 +628,28 @@ def test_functions_of_a_variable() -> None:
 def test_functions_that_are_refused(item: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         taken(models.experiment(), functions={"x0": [item]})
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"node": "alpha", "nic": "gpu0"},
+        GPU | {"function": ["10de:2204"]},
+        GPU | {"function": {"a": 1}},
+        GPU | {"function": "x" * 10**6},
+        GPU | {"node": "alpha\n", "nic": "g\n"},
+        GPU | {"node": None},
+        GPU | {"console": "maybe"},
+        GPU | {"driver": ["x"]},
+        GPU | {1: 2, "x": 3},
+    ],
+)
+def test_a_function_that_is_none_is_refused(item: t.Any) -> None:
+    with pytest.raises(InputError):
+        taken(models.experiment(), functions={"x0": [item]})
+
+
+@pytest.mark.parametrize("nics", [[{"name": "ens3f0"}], [{}], [7], {"a": 1}, "x"])
+def test_nics_that_are_none_are_refused(nics: t.Any) -> None:
+    with pytest.raises(InputError, match="sriov_nics of host x0 must be a list"):
+        taken(whole_nic(), nics={"x0": nics})

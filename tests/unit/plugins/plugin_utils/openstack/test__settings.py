@@ -9,9 +9,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledger
+from ansible_collections.mergetb.sriov.plugins.module_utils.prepare import _info
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.openstack import _networks, _settings
 from ansible_collections.mergetb.sriov.tests.unit import openstack_hosts as hosts
+from ansible_collections.mergetb.sriov.tests.unit.fabricated import ledger_entry
 
 Answers = dict[str, dict[str, t.Any]]
 
@@ -214,3 +217,23 @@ def test_what_is_added_is_added_once() -> None:
     assert _settings.mechanism_drivers(["ovn"]) == ["ovn", "sriovnicswitch"]
     with pytest.raises(InputError, match="filter 'A,B' must have"):
         _settings.filters(["A,B"])
+
+
+def test_a_held_vf_is_not_offered_after_its_bus_was_renumbered(tmp_path: Path) -> None:
+    host = hosts.compute1(tmp_path)
+    pf = hosts.CONNECTX[1]
+    old = ledger_entry(node="alpha", nic="eth0", address="0000:41:00.7", vf=1)
+    old = old._replace(pf_address="0000:41:00.1", pf_mac=hosts.MACS[pf])
+    _ledger.write(host, {hosts.MZID: [old]})
+    networks = _networks.read({_networks.OWN: {"physnet2": "p5p2"}})
+    made = _settings.settings(_info.gather(host, None), networks)
+    held = hosts.CONNECTX_VFS[pf][1]
+    assert held not in [spec["address"] for spec in made["device_spec"]]
+    assert made["exclude_devices"] == [f"p5p2:{held}"]
+
+
+def test_a_whole_pf_with_vfs_is_refused(tmp_path: Path) -> None:
+    host = hosts.compute0(tmp_path)
+    whole = {"physnet2": {"pfs": hosts.IGB[0], "whole": True}}
+    with pytest.raises(InputError, match="has VFs, which a guest would get, too"):
+        _settings.settings(_info.gather(host, None), _networks.read({_networks.OWN: whole}))
