@@ -102,7 +102,9 @@ class ActionModule(ControllerAction):
             content = _ini.merged(path, before, file)
             if content or before:
                 contents[path] = content
-        written = [self.write(path, content, below=directory) for path, content in contents.items()]
+        written = [
+            self.write(path, content, makes_directory=True) for path, content in contents.items()
+        ]
         return {
             "changed": any(file["changed"] for file in written),
             "diff": [file["diff"] for file in written if "diff" in file],

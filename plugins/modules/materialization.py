@@ -204,7 +204,7 @@ options:
       function:
         description:
           - The function, by its PCI address, by its permanent MAC, by vendor and device
-            (C(10de:2204)), or by the begin of its class (C(0x0302)).
+            (C(10de:2204)), or by the beginning of its class (C(0x0302)).
           - If the host has several such functions, the call is refused. Name one by its PCI
             address.
         type: str

@@ -124,3 +124,20 @@ def pf(port: dict[str, t.Any], totalvfs: int, numvfs: int) -> dict[str, t.Any]:
             for index in range(numvfs)
         ],
     }
+
+
+def whole_function(**more: t.Any) -> dict[str, t.Any]:
+    """Return what a ledger says of a whole function, a GPU unless *more* says otherwise."""
+    return {
+        "kind": "function",
+        "node": "alpha",
+        "nic": "gpu0",
+        "address": "0000:41:00.0",
+        "identity": "10de:2204",
+        "pf_name": None,
+        "pf_mac": None,
+        "vlan": None,
+        "state": "ready",
+        "runs": [],
+        **more,
+    }

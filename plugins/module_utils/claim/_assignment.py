@@ -76,7 +76,7 @@ def apply(host: Host, plan: ClaimPlan, mzid: str, save: t.Callable[[Ledger], Non
         save(after)
     if failed:
         raise SriovError(
-            f"materialization {mzid}: {'; '.join(failed.values())}. These VFs stay "
+            f"materialization {mzid}: {'; '.join(failed.values())}. These devices stay "
             "with the materialization. Mend that and run this again"
         )
     told = {text: None for texts in refused.values() for text in texts.values()}

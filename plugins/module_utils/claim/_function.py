@@ -61,7 +61,7 @@ def _not_one(item: FunctionClaim, selected: t.Sequence[str]) -> str:
         )
     return (
         f"no PCI function of this host is {item.function}: name one by its PCI address, by vendor "
-        "and device (10de:2204) or by the begin of its class (0x0302)"
+        "and device (10de:2204) or by the beginning of its class (0x0302)"
     )
 
 

@@ -178,7 +178,7 @@ def refuse(host: Host, plan: ClaimPlan, found: Found, mzid: str, *, force: bool 
     ]
     if problems and not force:
         raise SriovError(
-            f"materialization {mzid} would change VFs that are in use: {'; '.join(problems)}. "
+            f"materialization {mzid} would change what is in use: {'; '.join(problems)}. "
             f"End that use first, or take them all the same with sriov_force_mzid={mzid}"
         )
     _isolation.check(host, plan.steps)

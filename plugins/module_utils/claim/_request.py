@@ -12,6 +12,15 @@ from ansible_collections.mergetb.sriov.plugins.module_utils.observe import _ledg
 
 _DISPENSABLE = ("trust", "link_state", "min_tx_rate", "max_tx_rate", "query_rss")
 
+# What a device is to its guest.
+_GUEST: dict[str, t.Any] = {
+    "node": {"type": "str", "required": True},
+    "nic": {"type": "str", "required": True},
+    "link": {"type": "str"},
+    "mtu": {"type": "int"},
+    "addresses": {"type": "list", "elements": "str"},
+}
+
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "mzid": {"type": "str", "required": True},
     "state": {
@@ -44,9 +53,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "elements": "dict",
         "default": [],
         "options": {
-            "node": {"type": "str", "required": True},
-            "nic": {"type": "str", "required": True},
-            "link": {"type": "str"},
+            **_GUEST,
             "pf": {
                 "type": "dict",
                 "required": True,
@@ -58,8 +65,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "vf_index": {"type": "int", "required": True},
             "mac": {"type": "str", "required": True},
             "vlan": {"type": "int", "required": True},
-            "mtu": {"type": "int"},
-            "addresses": {"type": "list", "elements": "str"},
         },
     },
     "functions": {
@@ -67,16 +72,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "elements": "dict",
         "default": [],
         "options": {
-            "node": {"type": "str", "required": True},
-            "nic": {"type": "str", "required": True},
-            "link": {"type": "str"},
+            **_GUEST,
             "function": {"type": "str", "required": True},
             "pf": {"type": "str"},
             "driver": {"type": "str"},
             "console": {"type": "bool", "default": False},
             "vlan": {"type": "int"},
-            "mtu": {"type": "int"},
-            "addresses": {"type": "list", "elements": "str"},
         },
     },
 }
@@ -102,9 +103,10 @@ class Claim(t.NamedTuple):
 class FunctionClaim(t.NamedTuple):
     """A guest's device, and the whole PCI function that it asks for.
 
-    *function* selects it: a permanent MAC, a PCI address, `vendor:device` or the begin of a class,
-    such as `0x0302`. A NIC of the model is selected by its MAC, and has *pf_name* and *vlan*.
-    *console* permits to take the GPU of the host's console. *driver* is `None` for that of the run.
+    *function* selects it: a permanent MAC, a PCI address, `vendor:device` or the beginning of a
+    class, such as `0x0302`. A NIC of the model is selected by its MAC, and has *pf_name* and
+    *vlan*. *console* permits to take the GPU of the host's console. *driver* is `None` for that of
+    the run.
     """
 
     node: str

@@ -131,11 +131,14 @@ def _restore_functions(
     found = _whole.read(host, [entry.address for _mzid, entry in there], links)
     targets = []
     for _mzid, entry in there:
-        problem = function_doubt(entry)
-        if problem:
-            problems[entry.address] = problem
         target = _function.target(entry)
-        targets.append(target._replace(driver=None) if problem else target)
+        if entry.state != _ledger.READY:
+            problems[entry.address] = (
+                "a run for it did not end: run mergetb.sriov.materialize for it again, or "
+                "mergetb.sriov.dematerialize"
+            )
+            target = target._replace(driver=None)
+        targets.append(target)
     devices = {address: function.device for address, function in found.items()}
     steps = _isolation.plan(targets, devices, {})
     busy = {}
@@ -169,14 +172,6 @@ def _restore_functions(
     ready = len(held) - len(problems) - (len(changed) if check_mode else 0)
     told = [f"{names[address]}: {text}" for address, text in problems.items()]
     return RestoreOutcome(0, changed, told, again, ready)
-
-
-def function_doubt(entry: FunctionEntry) -> str | None:
-    """Why the function of *entry*, which is there, may not be given to its guest as it is."""
-    again = "run mergetb.sriov.materialize for it again"
-    if entry.state != _ledger.READY:
-        return f"a run for it did not end: {again}, or mergetb.sriov.dematerialize"
-    return None
 
 
 def _in_use(host: Host, device: _pci.Device, ledger: Ledger) -> list[str]:

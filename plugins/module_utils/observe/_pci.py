@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 DEVICES = "/sys/bus/pci/devices"
 # How the class of a network controller begins.
 NETWORK_CLASS = "0x02"
-# What functions are, by the begin of their class (PCI Code and ID Assignment Specification).
+# What functions are, by the beginning of their class (PCI Code and ID Assignment Specification).
 _CLASSES = {
     "0x01": "storage controller",
     "0x02": "network controller",

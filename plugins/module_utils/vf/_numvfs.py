@@ -191,18 +191,16 @@ def plan_all(
     ledger = _ledger.read(host)
     for item in wanted:
         try:
-            name = item.pf.strip().lower()
-            whole = _ledger.function_at(ledger, name)
-            if not whole:
-                pf = read(host, item.pf)
-                whole = _ledger.function_at(ledger, pf.address, pf.mac)
+            whole = _ledger.function_at(ledger, item.pf.strip().lower())
+            # The interface of a PF that a guest has is not here.
+            pf = read(host, whole[1].address if whole else item.pf)
+            whole = whole or _ledger.function_at(ledger, pf.address, pf.mac)
             if whole and item.numvfs:
                 mzid, entry = whole
                 raise SriovError(
                     f"PF {item.pf}: materialization {mzid} {entry.has} the whole PF for "
                     f"{entry.guest}: give the PF no VFs (sriov_numvfs), or dematerialize that first"
                 )
-            pf = read(host, item.pf)
             changes.append(plan(pf, pf.interface is None or pf.interface in up, item))
         except SriovError as error:
             problems.append(str(error))

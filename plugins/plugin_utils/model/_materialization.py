@@ -185,19 +185,7 @@ class _MaterializationReader:
                 f"{what} VF {vf.parent.vf_index}, but {_label(endpoint.host, pf)} has only VFs 0"
                 f" to {pf['max_vfs'] - 1}"
             )
-        if pf and (leaf := pf.get("leaf")):
-            self._uplinks.append(
-                _leafs.Uplink(
-                    what=what,
-                    host=endpoint.host,
-                    pf=pf["name"],
-                    leaf=leaf["host"],
-                    port=leaf["port"],
-                    link=link,
-                    segment=segment,
-                    vlan=vf.vid,
-                )
-            )
+        self._note_uplink(pf, link, segment, endpoint, what, vf.vid)
         self._check_endpoint(link, segment, endpoint, what, vf.vid)
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
@@ -220,20 +208,7 @@ class _MaterializationReader:
         what = f"{_names.quoted(endpoint.node)} {_names.quoted(name)}:"
         pf = self._checked(self._whole_pf, endpoint.host, endpoint.phy, what)
         vlan = segment.vid
-        if pf and (leaf := pf.get("leaf")):
-            self._uplinks.append(
-                _leafs.Uplink(
-                    what=what,
-                    host=endpoint.host,
-                    pf=pf["name"],
-                    leaf=leaf["host"],
-                    port=leaf["port"],
-                    link=link,
-                    segment=segment,
-                    vlan=vlan,
-                    access=True,
-                )
-            )
+        self._note_uplink(pf, link, segment, endpoint, what, vlan, access=True)
         self._check_endpoint(link, segment, endpoint, what, vlan)
         return {
             "node": self._checked(_names.NODE.check, endpoint.node, f"{what} node"),
@@ -245,6 +220,33 @@ class _MaterializationReader:
             "mtu": endpoint.mtu or None,
             "addresses": [],
         }
+
+    def _note_uplink(
+        self,
+        pf: Pf | None,
+        link: str,
+        segment: t.Any,
+        endpoint: t.Any,
+        what: str,
+        vlan: int,
+        *,
+        access: bool = False,
+    ) -> None:
+        """Note the leaf's port that the PF is cabled to, if the model tells it."""
+        if pf and (leaf := pf.get("leaf")):
+            self._uplinks.append(
+                _leafs.Uplink(
+                    what=what,
+                    host=endpoint.host,
+                    pf=pf["name"],
+                    leaf=leaf["host"],
+                    port=leaf["port"],
+                    link=link,
+                    segment=segment,
+                    vlan=vlan,
+                    access=access,
+                )
+            )
 
     def _nic_name(self, endpoint: t.Any) -> str:
         """Return the guest's name of a whole NIC: the port of its VM that has the NIC's MAC.

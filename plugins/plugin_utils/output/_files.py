@@ -139,13 +139,11 @@ def _mode(path: str) -> int:
         return _MODE
 
 
-def make_directory(path: str, below: str) -> None:
-    """Make the absolute directory ``path``, with those between it and the directory ``below``.
+def make_directory(path: str) -> None:
+    """Make the directory ``path``, with those above it.
 
-    :raises InputError: it cannot be made, or ``below`` is not there
+    :raises InputError: it cannot be made
     """
-    if not os.path.isdir(below):
-        raise InputError(f"{below} is no directory; make it, or name another")
     with _errors(path):
         os.makedirs(path, exist_ok=True)
 

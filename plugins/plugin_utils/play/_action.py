@@ -220,17 +220,19 @@ class ControllerAction(ActionBase):
         """
         raise NotImplementedError
 
-    def write(self, path: str, content: str, *, below: str = "") -> dict[str, t.Any]:
+    def write(self, path: str, content: str, *, makes_directory: bool = False) -> dict[str, t.Any]:
         """Write a file, or only predict that in check mode, and return that part of the result.
 
-        :param below: directory in which directories of the file may be missing, and are made
+        :param makes_directory: whether to make the directory of the file if it is missing
         :raises InputError: the file cannot be written
         """
         path = _files.absolute(path)
-        if below and not self._task.check_mode:
-            _files.make_directory(os.path.dirname(path), _files.absolute(below))
-        if self._task.check_mode and (not below or os.path.exists(os.path.dirname(path))):
+        directory = os.path.dirname(path)
+        missing = makes_directory and not os.path.exists(directory)
+        if self._task.check_mode and not missing:
             _files.require_writable(path)
+        elif missing and not self._task.check_mode:
+            _files.make_directory(directory)
         before, after = _files.read(path), content.encode(errors="surrogateescape")
         if before == after:
             return {"changed": False, "path": path}

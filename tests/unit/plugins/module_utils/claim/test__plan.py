@@ -134,7 +134,7 @@ def test_a_used_vf_is_not_changed(machine: Machine) -> None:
         with pytest.raises(SriovError) as caught:
             carry_out(machine, claims, ledger)
         assert str(caught.value) == (
-            f"materialization {MZID} would change VFs that are in use: VF {VFS[0]}: process 7 "
+            f"materialization {MZID} would change what is in use: VF {VFS[0]}: process 7 "
             f"(qemu) has /dev/vfio/{group} open. End that use first, or take them all the same "
             f"with sriov_force_mzid={MZID}"
         )

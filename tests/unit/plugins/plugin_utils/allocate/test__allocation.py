@@ -23,6 +23,7 @@ from ansible_collections.mergetb.sriov.plugins.plugin_utils.model import (
 )
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.model._errors import InputError
 from ansible_collections.mergetb.sriov.tests.unit import models
+from ansible_collections.mergetb.sriov.tests.unit.facts import whole_function
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mergetbapi.portal import v1 as portal
@@ -667,23 +668,6 @@ def check(choices: list[Choice], state: dict[str, t.Any]) -> None:
     assert len({(c.nic.link, c.function.domain) for c in choices}) == len(
         {c.nic.link for c in choices}
     )
-
-
-def whole_function(**more: t.Any) -> dict[str, t.Any]:
-    """What a ledger says of a whole function."""
-    return {
-        "kind": "function",
-        "node": "alpha",
-        "nic": "gpu0",
-        "address": "0000:41:00.0",
-        "identity": "10de:2204",
-        "pf_name": None,
-        "pf_mac": None,
-        "vlan": None,
-        "state": "ready",
-        "runs": [],
-        **more,
-    }
 
 
 def test_a_link_with_a_whole_nic_keeps_its_vlan() -> None:

@@ -374,17 +374,8 @@ def test_a_nic_that_a_guest_has_whole_is_no_error() -> None:
     for each in (scene.port, scene.pf):
         each.update(mac=None, interface=None, driver="vfio-pci")
     scene.pf.update(numvfs=0, vfs=[])
-    entry = {
-        "kind": "function",
-        "node": "alpha",
-        "nic": "eth1",
-        "address": scene.pf["address"],
-        "identity": "8086:10c9",
-        "pf_name": "ens1f0",
-        "pf_mac": mac,
-        "vlan": 100,
-        "state": "ready",
-        "runs": [],
-    }
+    entry = facts.whole_function(
+        address=scene.pf["address"], pf_name="ens1f0", pf_mac=mac, vlan=100
+    )
     scene.facts["materializations"] = {"one.hello.demo": [entry]}
     assert not [each for each in scene.findings() if each.severity == "error"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mergetb.sriov.plugins.plugin_utils.report import _report
 from ansible_collections.mergetb.sriov.tests.report.facility import Facility, hold
+from ansible_collections.mergetb.sriov.tests.unit.facts import whole_function
 
 MAC = "02:00:00:00:00:01"
 NIC = "alpha.eth1"
@@ -386,23 +387,6 @@ def test_every_state_has_a_shape_of_its_own() -> None:
     shapes = re.findall(r'<symbol id="(\w+)"><path d="([^"]*)"', page)
     assert [name for name, _shape in shapes] == list(_report.STATES)
     assert len({shape for _name, shape in shapes}) == len(_report.STATES)
-
-
-def whole_function(**more: t.Any) -> dict[str, t.Any]:
-    """What a ledger says of a whole function."""
-    return {
-        "kind": "function",
-        "node": "alpha",
-        "nic": "gpu0",
-        "address": "0000:41:00.0",
-        "identity": "10de:2204",
-        "pf_name": None,
-        "pf_mac": None,
-        "vlan": None,
-        "state": "ready",
-        "runs": [],
-        **more,
-    }
 
 
 def test_a_materialization_of_functions_alone_counts() -> None:
